@@ -1,0 +1,93 @@
+"""The verbs: small protocols that tasks need and adapters provide.
+
+A task says which verbs it needs, an adapter which ones it has; `kdbench validate` compares the two
+before anything loads. Requests carry everything that can change their answer, so the order and the
+grouping in which they are sent never matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+SCORE_TEXT = "score_text"
+SCORE_ROLLING = "score_rolling"
+GENERATE_TEXT = "generate_text"
+CHAT_TEMPLATE = "chat_template"
+
+ABOUT_VERBS: Mapping[str, str] = {
+    SCORE_TEXT: "log-probability of a continuation given a context",
+    SCORE_ROLLING: "log-probability of a whole text, in windows of the model's context",
+    GENERATE_TEXT: "text that continues a prompt",
+    CHAT_TEMPLATE: "renders chat messages into the model's own prompt format",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """Score `text` as the continuation of `context` (an empty context means start of text)."""
+
+    context: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Natural-log probability (nats) of a text, summed over its `tokens`.
+
+    `greedy` is true where every token was the model's most probable one. Rolling scores leave it false.
+    """
+
+    logprob: float
+    greedy: bool
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Generate until one of `stop`, end of text, or `max_new_tokens` (tokens).
+
+    Temperature 0 is greedy. `seed` is the sample's own, so that a batch never changes an answer.
+    `options` holds further settings by their Hugging Face names; an adapter refuses those it lacks.
+    """
+
+    text: str
+    stop: tuple[str, ...]
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Text without the stop string, its length in the model's tokens, and why it ended."""
+
+    text: str
+    tokens: int
+    finish: str  # "stop" | "length"
+
+
+@runtime_checkable
+class ScoresText(Protocol):
+    def score_text(self, requests: Sequence[Continuation]) -> list[Scored]: ...
+
+
+@runtime_checkable
+class ScoresRolling(Protocol):
+    def score_rolling(self, texts: Sequence[str]) -> list[Scored]: ...
+
+
+@runtime_checkable
+class GeneratesText(Protocol):
+    def generate_text(self, prompts: Sequence[Prompt]) -> list[Generated]: ...
+
+
+@runtime_checkable
+class HasChatTemplate(Protocol):
+    def apply_chat_template(
+        self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
+    ) -> str: ...

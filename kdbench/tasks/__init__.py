@@ -1,0 +1,1 @@
+"""Recipes of measurement, one module per family."""

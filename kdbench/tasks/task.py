@@ -1,0 +1,141 @@
+"""What a task is: a named, versioned recipe that turns items into samples.
+
+`kdbench run` asks a task for its items once, sends them in blocks to `measure`, and stores each block
+durably; the task never sees the store, the suite or another model. Everything except `items` and
+`measure` is cheap: no torch, no network, no data set library.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from kdbench.models.adapter import Download
+from kdbench.results.sample import Sample
+
+if TYPE_CHECKING:
+    from kdbench.stats import Estimate
+
+
+class TaskParams(BaseModel):
+    """The task's own keys in a suite; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number that a task emits.
+
+    `aggregation` names how per-sample scores become the number (`kdbench.tasks.aggregate`).
+    """
+
+    name: str
+    unit: str
+    better: Literal["higher", "lower"]
+    about: str
+    aggregation: str = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to measure: `id` hashes its content, `cluster` groups items that share a prompt."""
+
+    id: str
+    index: int
+    cluster: str
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a measurement may depend on besides its items."""
+
+    seed: int
+
+    def sample_seed(self, sample_id: str) -> int:
+        """The sample's own 63-bit seed, from (suite seed, sample id)."""
+        digest = sha256(f"{self.seed}:{sample_id}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+
+class Task(ABC):
+    """A recipe bound to its parameters."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    about: ClassVar[str]
+    source: ClassVar[str]
+    Params: ClassVar[type[TaskParams]]
+    shorthand: ClassVar[str | None] = None
+    """The parameter that `- name/value` sets in a suite's task list, if there is one."""
+    timing: ClassVar[bool] = False
+    """True where the hardware is part of what is measured, hence of the cell's key."""
+
+    def __init__(self, params: Any, folder: Path) -> None:
+        """`folder` is the suite's: relative paths in `params` start there."""
+        self.params = params
+        self.folder = folder
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """The name that rows carry, `family/what` ("reasoning/gsm8k")."""
+
+    @abstractmethod
+    def verbs(self) -> frozenset[str]:
+        """Protocol verbs that a model must have."""
+
+    @abstractmethod
+    def metrics(self) -> list[Metric]:
+        """What `measure` will score, with units and directions."""
+
+    @abstractmethod
+    def protocol(self) -> dict[str, str]:
+        """The dialect in parts: numbers are comparable only where all parts are equal."""
+
+    @abstractmethod
+    def data_fingerprint(self) -> str:
+        """Hash of the documents, or their pinned revision; never their path.
+
+        Raises `TaskError` where the data is missing.
+        """
+
+    def downloads(self) -> list[Download]:
+        """Data that a run would have to fetch first."""
+        return []
+
+    @abstractmethod
+    def items(self, limit: int | None) -> Sequence[Item]:
+        """The first `limit` items in their fixed order (all where None)."""
+
+
+class ModelTask(Task):
+    """Measured on one model; pair rows come from joining teacher's and student's samples by id."""
+
+    @abstractmethod
+    def measure(self, model: Any, items: Sequence[Item], context: Context) -> list[Sample]:
+        """One sample per item, in the items' order."""
+
+    def summarise(self, samples: Sequence[Sample]) -> dict[str, Estimate]:
+        """Numbers that no aggregation of kdbench can recompute from samples; usually none."""
+        return {}
+
+
+class PairTask(Task):
+    """Measured on teacher and student together (one walk, or interleaved rounds)."""
+
+    same_tokenizer: ClassVar[bool] = False
+    """True where token distributions are compared; pairs that differ are skipped with the reason."""
+
+    @abstractmethod
+    def measure(
+        self, teacher: Any, student: Any, items: Sequence[Item], context: Context
+    ) -> list[Sample]:
+        """One sample per item, in the items' order."""
