@@ -83,6 +83,17 @@ class Task(ABC):
         self.params = params
         self.folder = folder
 
+    @classmethod
+    def expand(cls, params: Any, folder: Path) -> list[Any]:
+        """One entry of a suite may name several tasks (an lm-eval group, say): their params, in order."""
+        return [params]
+
+    @property
+    def group(self) -> str | None:
+        """Label of the group that this task is a member of; the samples of its members are pooled
+        into further rows of that name."""
+        return None
+
     @property
     @abstractmethod
     def label(self) -> str:
