@@ -78,6 +78,9 @@ class Adapter(ABC):
         """What a run would have to fetch first; empty when all is at hand."""
         return []
 
+    def fetch(self) -> None:
+        """Fetch what `downloads` lists; called only where there is something."""
+
     @abstractmethod
     def load(self) -> Any:
         """The model, speaking the protocols of `verbs()`; a `close()` method is called if it has one."""

@@ -99,6 +99,11 @@ class Task(ABC):
     def label(self) -> str:
         """The name that rows carry, `family/what` ("reasoning/gsm8k")."""
 
+    def identity(self) -> dict[str, Any]:
+        """Parameters that can change a sample; leave out paths and labels (contents are hashed by
+        `protocol` and `data_fingerprint`)."""
+        return self.params.model_dump(mode="json")  # type: ignore[no-any-return]
+
     @abstractmethod
     def verbs(self) -> frozenset[str]:
         """Protocol verbs that a model must have."""
@@ -121,6 +126,9 @@ class Task(ABC):
     def downloads(self) -> list[Download]:
         """Data that a run would have to fetch first."""
         return []
+
+    def fetch(self) -> None:
+        """Fetch what `downloads` lists; called only where there is something."""
 
     @abstractmethod
     def items(self, limit: int | None) -> Sequence[Item]:

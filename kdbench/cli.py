@@ -1,0 +1,353 @@
+"""The command line. Heavy imports happen inside commands: `kdbench --help` must stay instant."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kdbench import __version__
+from kdbench.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    KdbenchError,
+    SettingsConflictError,
+    SuiteError,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kdbench.results.table import Row
+    from kdbench.run.plan import Plan
+    from kdbench.suite import Suite
+
+app = typer.Typer(
+    name="kdbench",
+    help="Benchmark distilled models against their teachers, with an error bar on every number.",
+    epilog=(
+        "Exit codes: 0 done, 1 some cells failed, 3 usage or unreadable input, 130 interrupted. "
+        "Example: kdbench run suites/quickstart.yaml"
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SuiteFile = Annotated[
+    Path, typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships (quickstart).")
+]
+ResultsFolder = Annotated[
+    Path, typer.Argument(metavar="RESULTS", help="A folder that `kdbench run` wrote, such as results/quickstart.")
+]
+ResultsRoot = Annotated[
+    Path | None, typer.Option("--results", metavar="DIR", help="Where results go (default: the suite's, else ./results).")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Measure only the first N items of every task.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kdbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command(epilog="Example: kdbench run suites/quickstart.yaml --limit 50 --results /tmp/try")
+def run(
+    suite: SuiteFile,
+    results: ResultsRoot = None,
+    limit: Limit = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Replace the suite's seed.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Replace the suite's dtype (float32, bfloat16, ...).")] = None,
+    device: Annotated[str | None, typer.Option(help="Replace the suite's device (cpu, cuda, cuda:1).")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes at a time.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the table.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every pair of a suite and write tidy tables.
+
+    Work that is already stored is not done again: after a crash, or with more items asked for, the same
+    command finishes what is missing.
+    """
+    from kdbench.run.progress import progress_on
+    from kdbench.run.runner import run_suite
+
+    loaded = _load(
+        suite, limit=limit, seed=seed, dtype=dtype, device=device, batch_size=batch_size, workers=workers
+    )
+    root = _results_root(loaded, results)
+    if dry_run:
+        _print_plan(_plan(loaded, root), as_json)
+        return
+    talk = _console(stderr=as_json)
+
+    def announce(plan: Plan) -> None:
+        if not quiet:
+            todo, cells = len(plan.todo), len(plan.cells)
+            done = f", {cells - todo} already there" if todo < cells else ""
+            talk.print(
+                f"{loaded.name}: {todo} cells to measure{done}; results go to {root / loaded.name}",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+    try:
+        outcome = run_suite(
+            loaded, root, lambda cells: progress_on(talk, cells, quiet or as_json), announce
+        )
+    except KeyboardInterrupt:
+        talk.print(
+            "interrupted: everything measured so far is stored; the same command goes on from there",
+            soft_wrap=True,
+        )
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if as_json:
+        _print_json(outcome.rows)
+    else:
+        _print_rows(outcome.rows)
+        if not outcome.measured:
+            talk.print("\nnothing to do: every cell is already measured", highlight=False)
+        talk.print(f"\ntable    {outcome.published.table}", highlight=False, soft_wrap=True)
+        talk.print(f"samples  {outcome.published.folder / 'samples'}", highlight=False, soft_wrap=True)
+        talk.print(f"record   {outcome.published.run}", highlight=False, soft_wrap=True)
+    if outcome.failed:
+        cells = sorted({f"{row.task} on {row.model}" for row in outcome.failed})
+        talk.print(f"failed: {', '.join(cells)} (see {outcome.published.folder / 'run.log'})", style="red", soft_wrap=True)
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(epilog="Example: kdbench validate suites/quickstart.yaml")
+def validate(
+    suite: SuiteFile, results: ResultsRoot = None, limit: Limit = None, as_json: AsJson = False
+) -> None:
+    """Check a suite and show what a run would do, without loading or fetching anything."""
+    from kdbench.run.runner import check
+
+    loaded = _load(suite, limit=limit)
+    problems = check(loaded)
+    if problems:
+        raise SuiteError(problems)
+    plan = _plan(loaded, _results_root(loaded, results))
+    _print_plan(plan, as_json)
+    blocked = [cell for cell in plan.cells if cell.problem]
+    if blocked and not plan.downloads:
+        raise typer.Exit(EXIT_USAGE)
+
+
+@app.command("list", epilog="Example: kdbench list tasks")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="tasks|adapters|metrics", help="What to list.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the registered tasks, adapters, or the metrics that tasks emit."""
+    from kdbench.run.catalogue import listing
+
+    found = listing(what)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    width = max((len(row["name"]) for row in found), default=0)
+    for row in found:
+        typer.echo(f"{row['name']:<{width}}  {row['about']}")
+
+
+@app.command(epilog="Example: kdbench show reasoning/gsm8k")
+def show(
+    task: Annotated[str, typer.Argument(help="A task, with what it measures after a slash.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a task measures: verbs needed, metrics with units and direction, protocol, source."""
+    from kdbench.run.catalogue import describe
+
+    found = describe(task)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for key, value in found.items():
+        if isinstance(value, list):
+            typer.echo(f"{key}:")
+            for entry in value:
+                typer.echo(f"  {entry}")
+        elif isinstance(value, dict):
+            typer.echo(f"{key}:")
+            for name, text in value.items():
+                typer.echo(f"  {name}: {text}")
+        else:
+            typer.echo(f"{key}: {value}")
+
+
+@app.command(epilog="Example: kdbench schema > suite.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of suite files, for editors that complete and check them."""
+    from kdbench.suite import suite_json_schema
+
+    typer.echo(json.dumps(suite_json_schema(), indent=1))
+
+
+@app.command(epilog="Example: kdbench table results/quickstart --format latex --metric acc")
+def table(
+    results: ResultsFolder,
+    form: Annotated[str, typer.Option("--format", "-f", help="terminal, markdown, csv, json or latex.")] = "terminal",
+    task: Annotated[str | None, typer.Option(help="Only tasks that match this pattern.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Only metrics that match this pattern.")] = None,
+    pair: Annotated[str | None, typer.Option(help="Only pairs that match this pattern.")] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Compute metrics.csv anew from the published samples first.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the results of a run, for the terminal, a pull request, a spreadsheet or a paper."""
+    from kdbench.results.lines import select
+    from kdbench.results.published import Published
+    from kdbench.results.render import render
+    from kdbench.results.table import read_csv
+
+    form = "json" if as_json else form
+    if form not in ("terminal", "markdown", "csv", "json", "latex"):
+        raise SettingsConflictError(
+            f"no format named {form!r}: choose terminal, markdown, csv, json or latex"
+        )
+    target = Published(results)
+    if rebuild:
+        from kdbench.run.publish import rebuild as compute
+
+        rows = compute(target)
+    else:
+        target.read_run()
+        rows = read_csv(target.table)
+    rows = select(rows, task, metric, pair)
+    if not rows:
+        raise SettingsConflictError(f"{target.table}: no row matches")
+    if form == "terminal":
+        _print_rows(rows)
+    else:
+        typer.echo(render(rows, form), nl=False)  # type: ignore[arg-type]
+
+
+@app.command(epilog="Example: kdbench samples results/quickstart --pair forward-kl --lost -n 5")
+def samples(
+    results: ResultsFolder,
+    pair: Annotated[str | None, typer.Option(help="The pair (default: the first).")] = None,
+    task: Annotated[str | None, typer.Option(help="The task (default: all).")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric (default: each task's first).")] = None,
+    lost: Annotated[bool, typer.Option("--lost", help="Only where the teacher did better.")] = False,
+    gained: Annotated[bool, typer.Option("--gained", help="Only where the student did better.")] = False,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many to show.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show the documents on which teacher and student differ."""
+    from kdbench.run.browse import differing
+
+    kind: Any = "both" if lost == gained else "lost" if lost else "gained"
+    found = differing(results, pair, task, metric, kind)
+    if as_json:
+        typer.echo(json.dumps([{"task": label, **d.to_json()} for label, d in found], indent=1))
+        return
+    console = _console()
+    for label, difference in found[:count]:
+        sign = "[red]lost[/]" if difference.kind == "lost" else "[green]gained[/]"
+        console.print(f"{sign} {label} {difference.metric}  [dim]{difference.teacher.id}[/]")
+        for name, text in (
+            ("prompt", difference.teacher.prompt),
+            ("target", difference.teacher.target),
+            ("teacher", difference.teacher.output),
+            ("student", difference.student.output),
+        ):
+            console.print(f"  {name + ':':<9}{text!r}", markup=False, highlight=False)
+        console.print()
+    more = len(found) - count
+    console.print(
+        f"{len(found)} documents differ" + (f"; {more} more with -n {len(found)}" if more > 0 else ""),
+        highlight=False,
+    )
+
+
+def _load(path: Path, **overrides: Any) -> Suite:
+    from kdbench.suite import load_suite, shipped_suite
+
+    if not path.exists() and path.suffix == "" and len(path.parts) == 1:
+        path = shipped_suite(path.name)
+    return load_suite(path).with_settings(**{k: v for k, v in overrides.items() if v is not None})
+
+
+def _results_root(suite: Suite, asked: Path | None) -> Path:
+    return asked if asked is not None else Path(suite.settings.results)
+
+
+def _plan(suite: Suite, root: Path) -> Plan:
+    from kdbench.results.store import Store
+    from kdbench.run.plan import make_plan
+
+    return make_plan(suite, Store(root))
+
+
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    stream_is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, width=None if stream_is_terminal else 200)
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    from kdbench.results.render import terminal_table
+
+    console = _console()
+    console.print()
+    console.print(terminal_table(rows))
+
+
+def _print_json(rows: Sequence[Row]) -> None:
+    from kdbench.results.render import render
+
+    typer.echo(render(rows, "json"), nl=False)
+
+
+def _print_plan(plan: Plan, as_json: bool) -> None:
+    from kdbench.run.catalogue import plan_lines, plan_record
+
+    if as_json:
+        typer.echo(json.dumps(plan_record(plan), indent=1))
+    else:
+        for line in plan_lines(plan):
+            typer.echo(line)
+
+
+_UsageError = typer.BadParameter.__mro__[2]
+"""Base of the command line library's own errors, which typer does not export by name."""
+
+
+def main() -> None:
+    """Run the command line; errors made for people are printed without a traceback."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        code = app(arguments, standalone_mode=False)
+    except KdbenchError as error:
+        if debug:
+            raise
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(EXIT_INTERRUPTED)
+    except _UsageError as error:
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(EXIT_USAGE)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,54 @@
+"""Published samples of a pair, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdbench.errors import SettingsConflictError, StoreError, did_you_mean
+from kdbench.results.differences import Difference, Kind, differences
+from kdbench.results.published import Published
+
+
+def differing(
+    folder: Path, pair: str | None, task: str | None, metric: str | None, kind: Kind
+) -> list[tuple[str, Difference]]:
+    """Task label and difference for every document on which a pair's models score differently."""
+    target = Published(folder)
+    record = target.read_run()
+    if record is None:
+        raise StoreError(f"{folder}: no results here (no run.json); `kdbench run SUITE` makes them")
+    pairs = {entry["name"]: entry for entry in record["header"]["pairs"]}
+    name = pair if pair is not None else next(iter(pairs))
+    if name not in pairs:
+        raise SettingsConflictError(
+            f"{folder}: no pair named {name!r}{did_you_mean(name, list(pairs))}; "
+            f"there are {', '.join(pairs)}"
+        )
+    done = [cell for cell in record["cells"] if cell["status"] == "done" and cell["model"]]
+    labels = list(dict.fromkeys(cell["label"] for cell in done))
+    if task is not None and task not in labels:
+        raise SettingsConflictError(
+            f"{folder}: no task named {task!r}{did_you_mean(task, labels)}; "
+            f"there are {', '.join(labels)}"
+        )
+    found = []
+    for label in labels if task is None else [task]:
+        cells = {cell["model"]: cell for cell in done if cell["label"] == label}
+        teacher, student = cells.get(pairs[name]["teacher"]), cells.get(pairs[name]["student"])
+        if teacher is None or student is None:
+            continue
+        names = [entry["name"] for entry in teacher["metrics"]]
+        if metric is not None and metric not in names:
+            if task is None:
+                continue
+            raise SettingsConflictError(
+                f"{label}: no metric named {metric!r}{did_you_mean(metric, names)}"
+            )
+        pairs_found = differences(
+            target.read_samples(teacher["samples"]),
+            target.read_samples(student["samples"]),
+            metric or names[0],
+            kind,
+        )
+        found += [(label, difference) for difference in pairs_found]
+    return found

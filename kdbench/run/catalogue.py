@@ -1,0 +1,131 @@
+"""What can be measured, and what a plan would do, in words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kdbench import registry
+from kdbench.errors import SettingsConflictError, UnknownNameError
+from kdbench.models.protocols import ABOUT_VERBS
+from kdbench.results.store import SCHEMA
+from kdbench.run.plan import Plan
+from kdbench.tasks.aggregate import METRICS
+from kdbench.tasks.task import PairTask, Task
+
+
+def listing(what: str) -> list[dict[str, Any]]:
+    """Names and one line about each task, adapter or metric."""
+    if what == "tasks":
+        return [{"name": n, "about": registry.tasks.get(n).about} for n in registry.tasks.names()]
+    if what == "adapters":
+        return [
+            {"name": n, "about": registry.adapters.get(n).about} for n in registry.adapters.names()
+        ]
+    if what == "metrics":
+        return [
+            {
+                "name": metric.name,
+                "about": f"{metric.about} ({metric.unit}, {metric.better} is better)",
+                "unit": metric.unit,
+                "better": metric.better,
+            }
+            for metric in METRICS
+        ]
+    raise SettingsConflictError(f"nothing to list under {what!r}: choose tasks, adapters or metrics")
+
+
+def describe(reference: str) -> dict[str, Any]:
+    """A registered task ("reasoning"), or one of its members ("reasoning/gsm8k")."""
+    name, _, value = reference.partition("/")
+    cls = registry.tasks.get(name)
+    about: dict[str, Any] = {
+        "task": reference,
+        "about": cls.about,
+        "version": cls.version,
+        "subject": "pair" if issubclass(cls, PairTask) else "model",
+        "source": cls.source,
+        "parameters": {
+            key: field.description or str(field.annotation)
+            for key, field in cls.Params.model_fields.items()
+        },
+    }
+    task = _bound(cls, value)
+    if task is None:
+        about["more"] = f"kdbench show {name}/{cls.shorthand.upper()}" if cls.shorthand else ""
+        return about
+    about["label"] = task.label
+    about["verbs"] = {verb: ABOUT_VERBS.get(verb, "a plugin's own verb") for verb in sorted(task.verbs())}
+    about["metrics"] = [
+        f"{m.name} ({m.unit}, {m.better} is better): {m.about}" for m in task.metrics()
+    ]
+    about["protocol"] = task.protocol()
+    return about
+
+
+def _bound(cls: type[Task], value: str) -> Task | None:
+    if not value and any(field.is_required() for field in cls.Params.model_fields.values()):
+        return None
+    if value and cls.shorthand is None:
+        raise UnknownNameError(f"the task {cls.name!r} takes nothing after a slash")
+    params = cls.Params.model_validate({cls.shorthand: value} if value else {})
+    members = cls.expand(params, Path.cwd())
+    return cls(members[0], Path.cwd())
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan for a person."""
+    suite = plan.suite
+    lines = [f"suite {suite.name}: {len(suite.pairs)} pairs, {len(plan.cells)} cells"]
+    for pair in suite.pairs:
+        beside = f", baseline {pair.baseline}" if pair.baseline else ""
+        lines.append(f"  pair {pair.name}: {pair.student} of {pair.teacher} by {pair.method}{beside}")
+    for cell in plan.cells:
+        state = (
+            "done"
+            if cell.done
+            else f"blocked: {cell.problem}"
+            if cell.problem
+            else "failed before, will be tried again"
+            if cell.record and cell.record.status == "failed"
+            else f"{cell.record.covered} items there, will go on"
+            if cell.record and cell.record.covered
+            else "to do"
+        )
+        lines.append(f"  {cell.label} on {cell.subject}: {state}")
+    unused = sorted(set(suite.models) - set(suite.used_models()))
+    if unused:
+        lines.append(f"  not in any pair, not measured: {', '.join(unused)}")
+    for where, item in plan.downloads:
+        size = f"{item.size / 1e6:.0f} MB" if item.size is not None else "size unknown"
+        lines.append(f"  download for {where}: {item.what} ({size}); by hand: {item.by_hand}")
+    orders = plan.by_models()
+    lines.append(
+        f"{len(plan.todo)} cells to measure in {len(orders)} loads"
+        if orders
+        else "nothing to measure"
+    )
+    return lines
+
+
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """The plan for a machine."""
+    return {
+        "schema": SCHEMA,
+        "suite": plan.suite.name,
+        "pairs": [asdict(pair) for pair in plan.suite.pairs],
+        "cells": [
+            {
+                "task": cell.label,
+                "subject": {k: v for k, v in asdict(cell.subject).items() if v},
+                "protocol": cell.protocol_id,
+                "key": cell.key,
+                "limit": cell.limit,
+                "done": cell.done,
+                "problem": cell.problem,
+            }
+            for cell in plan.cells
+        ],
+        "downloads": [{"for": where, **asdict(item)} for where, item in plan.downloads],
+    }

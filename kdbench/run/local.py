@@ -1,0 +1,181 @@
+"""Local slots: each keeps one worker process, which takes orders until there are none.
+
+A worker that dies costs the cell that it was measuring; the rest of its order goes to a new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from kdbench.errors import StoreError
+from kdbench.results.hardware import cpu_count
+
+Event = dict[str, Any]
+OnEvent = Callable[[Event], None]
+
+
+def worker_environment(slots: int) -> dict[str, str]:
+    """Environment of a worker: cores shared fairly, libraries quiet, this kdbench importable."""
+    threads = str(max(1, cpu_count() // slots))
+    defaults = {
+        "OMP_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
+    }
+    package_root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**defaults, **os.environ, "PYTHONPATH": path}
+
+
+class Slot:
+    """One worker process at a time."""
+
+    def __init__(self, environment: dict[str, str], log: IO[bytes]) -> None:
+        self._environment = environment
+        self._log = log
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, order: dict[str, Any]) -> Iterator[Event]:
+        """Events of one order, up to "idle", "store", or "died" (with the exit status)."""
+        process = self._alive()
+        assert process.stdin is not None and process.stdout is not None
+        with suppress(BrokenPipeError):  # a worker that died says so by the end of its output
+            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.flush()
+        for line in process.stdout:
+            event: Event = json.loads(line)
+            yield event
+            if event["event"] in ("idle", "store"):
+                return
+        self._process = None
+        yield {"event": "died", "status": process.wait()}
+
+    def finish(self) -> None:
+        """Let an idle worker end."""
+        if self._process is not None:
+            assert self._process.stdin is not None
+            with suppress(BrokenPipeError):
+                self._process.stdin.write("null\n")
+                self._process.stdin.close()
+            self._process.wait()
+            self._process = None
+
+    def kill(self) -> None:
+        """End the worker now; what it had stored stays stored."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def _alive(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "kdbench.run.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+                encoding="utf-8",
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C reaches the run alone, which then ends its workers
+            )
+        return self._process
+
+
+def execute(orders: list[dict[str, Any]], slots: int, log: Path, on_event: OnEvent) -> None:
+    """Work through `orders` on `slots` worker processes; `on_event` is called in this thread.
+
+    Besides the workers' own events it sees {"event": "failed", "lost": True, ...} for cells whose
+    worker died. Raises `StoreError` when a worker can no longer store; KeyboardInterrupt ends the
+    workers first.
+    """
+    waiting = deque(orders)
+    events: queue.Queue[Event | BaseException | None] = queue.Queue()
+    stopping = threading.Event()
+    environment = worker_environment(slots)
+
+    def serve(slot: Slot) -> None:
+        try:
+            while not stopping.is_set():
+                try:
+                    order = waiting.popleft()
+                except IndexError:
+                    break
+                for event in _until_done(slot, order):
+                    events.put(event)
+                    if event["event"] == "store":
+                        raise StoreError(event["reason"])
+            slot.finish()
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for events
+            events.put(error)
+        finally:
+            events.put(None)
+
+    with log.open("wb") as file:
+        pool = [Slot(environment, file) for _ in range(max(1, min(slots, len(orders))))]
+        threads = [threading.Thread(target=serve, args=(slot,), daemon=True) for slot in pool]
+        for thread in threads:
+            thread.start()
+        try:
+            running = len(threads)
+            while running:
+                event = events.get()
+                if event is None:
+                    running -= 1
+                elif isinstance(event, BaseException):
+                    raise event
+                else:
+                    on_event(event)
+        finally:
+            stopping.set()
+            for slot in pool:
+                slot.kill()
+            for thread in threads:
+                thread.join(timeout=10)
+
+
+def _until_done(slot: Slot, order: dict[str, Any]) -> Iterator[Event]:
+    """Run an order, sending what is left of it to a new worker each time that one dies."""
+    while order["cells"]:
+        left = {cell["key"]: cell for cell in order["cells"]}
+        current: str | None = None
+        for event in slot.run(order):
+            if event["event"] == "start":
+                current = event["cell"]
+            elif event["event"] in ("done", "failed"):
+                left.pop(event["cell"])
+                current = None
+            elif event["event"] == "died":
+                lost = [current] if current else list(left)
+                reason = f"worker {death(event['status'])}" + (
+                    "" if current else " while it loaded " + ", ".join(order["models"])
+                )
+                for key in lost:
+                    yield {"event": "failed", "cell": key, "reason": reason, "lost": True}
+                    left.pop(key)
+                break
+            yield event
+        else:
+            return
+        order = {**order, "cells": list(left.values())}
+
+
+def death(status: int) -> str:
+    """An exit status in words; SIGKILL is what the system sends when memory runs out."""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    name = signal.Signals(-status).name
+    hint = " (out of memory?)" if status == -signal.SIGKILL else ""
+    return f"killed by {name}{hint}"

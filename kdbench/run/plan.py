@@ -1,0 +1,214 @@
+"""The plan: which cells a suite asks for, which of them are done, and what must load for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from kdbench.errors import KdbenchError
+from kdbench.models.adapter import Adapter, Download
+from kdbench.results.hardware import hardware_id
+from kdbench.results.store import CellRecord, Store, cell_key
+from kdbench.suite import PairSpec, Suite, TaskSpec
+from kdbench.tasks.task import Metric, PairTask, Task
+
+SAMPLE_FORMAT = 1
+"""Raised when the meaning of stored samples changes, so that old cells are not mistaken for new ones."""
+
+MIN_BLOCK = 32
+"""Items measured and stored at once: what a crash can cost. Larger batches make larger blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a cell is about: one model, or a teacher with a student. Names are the suite's."""
+
+    model: str = ""
+    teacher: str = ""
+    student: str = ""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return (self.model,) if self.model else (self.teacher, self.student)
+
+    def __str__(self) -> str:
+        return self.model or f"{self.student} of {self.teacher}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """One task on one subject. Without a key, `problem` says why it can't be begun."""
+
+    label: str
+    group: str | None
+    spec: TaskSpec
+    subject: Subject
+    limit: int | None
+    protocol: dict[str, str]
+    metrics: list[Metric]
+    key: str
+    ingredients: dict[str, Any]
+    hardware: str
+    record: CellRecord | None
+    problem: str = ""
+
+    @property
+    def done(self) -> bool:
+        return self.record is not None and self.record.covers(self.limit)
+
+    @property
+    def protocol_id(self) -> str:
+        return "; ".join(f"{part}={value}" for part, value in self.protocol.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All cells of a suite in the order of their tasks, and what is missing to run them."""
+
+    suite: Suite
+    cells: list[PlannedCell]
+    downloads: list[tuple[str, Download]]
+
+    @property
+    def todo(self) -> list[PlannedCell]:
+        return [cell for cell in self.cells if not cell.done and not cell.problem]
+
+    def by_models(self) -> dict[tuple[str, ...], list[PlannedCell]]:
+        """Cells to do, grouped by the models that they load: one work order each."""
+        orders: dict[tuple[str, ...], list[PlannedCell]] = {}
+        for cell in self.todo:
+            orders.setdefault(cell.subject.models, []).append(cell)
+        return orders
+
+
+def subjects(task: Task, pairs: Sequence[PairSpec]) -> list[Subject]:
+    """Each model once (the teacher too, however many students it has), or each pair."""
+    if isinstance(task, PairTask):
+        return [Subject(teacher=pair.teacher, student=pair.student) for pair in pairs]
+    names: dict[str, None] = {}
+    for pair in pairs:
+        names[pair.teacher] = None
+        if pair.baseline:
+            names[pair.baseline] = None
+        names[pair.student] = None
+    return [Subject(model=name) for name in names]
+
+
+def ingredients(
+    task: Task, models: dict[str, dict[str, str]], seed: int, hardware: str
+) -> dict[str, Any]:
+    """Everything that can change a cell's answers; `models` maps roles to fingerprints."""
+    found: dict[str, Any] = {
+        "format": SAMPLE_FORMAT,
+        "task": task.name,
+        "version": task.version,
+        "parameters": task.identity(),
+        "protocol": task.protocol(),
+        "data": task.data_fingerprint(),
+        "models": models,
+        "seed": seed,
+    }
+    if task.timing:
+        found["hardware"] = hardware
+    return found
+
+
+def make_plan(suite: Suite, store: Store) -> Plan:
+    """Look at every cell of `suite`; nothing is loaded, fetched or written."""
+    adapters: dict[str, Adapter] = {}
+    downloads: dict[str, tuple[str, Download]] = {}
+
+    def adapter(name: str) -> Adapter:
+        if name not in adapters:
+            adapters[name] = suite.adapter(name)
+            for item in adapters[name].downloads():
+                downloads.setdefault(item.what, (f"models.{name}", item))
+        return adapters[name]
+
+    @cache
+    def fingerprint(name: str) -> dict[str, str]:
+        return {"adapter": adapter(name).name, **adapter(name).fingerprint()}
+
+    cells = []
+    for spec in suite.tasks:
+        task = spec.build()
+        for item in task.downloads():
+            downloads.setdefault(item.what, (spec.label, item))
+        limit = spec.limit if spec.limit is not None else suite.settings.limit
+        protocol = task.protocol()
+        if limit is not None:
+            protocol["limit"] = str(limit)
+        for subject in subjects(task, suite.pairs):
+            hardware = hardware_id(suite.models[subject.models[-1]].load.device)
+            common = (spec.label, task.group, spec, subject, limit, protocol, task.metrics())
+            try:
+                if isinstance(task, PairTask):
+                    _check_tokenizers(task, adapter(subject.teacher), adapter(subject.student))
+                for name in subject.models:
+                    _check_verbs(task, name, adapter(name))
+                roles = (
+                    {"model": fingerprint(subject.model)}
+                    if subject.model
+                    else {
+                        "teacher": fingerprint(subject.teacher),
+                        "student": fingerprint(subject.student),
+                    }
+                )
+                parts = ingredients(task, roles, suite.settings.seed, hardware)
+            except KdbenchError as error:
+                cells.append(PlannedCell(*common, "", {}, hardware, None, problem=str(error)))
+                continue
+            key = cell_key(parts)
+            cells.append(PlannedCell(*common, key, parts, hardware, store.cell(key).record()))
+    return Plan(suite, cells, list(downloads.values()))
+
+
+def _check_verbs(task: Task, name: str, adapter: Adapter) -> None:
+    missing = sorted(task.verbs() - adapter.verbs())
+    if missing:
+        raise KdbenchError(
+            f"{task.label} needs {', '.join(missing)}, which the model {name!r} (adapter "
+            f"{adapter.name}) does not have; it has {', '.join(sorted(adapter.verbs())) or 'none'}"
+        )
+
+
+def _check_tokenizers(task: PairTask, teacher: Adapter, student: Adapter) -> None:
+    if not task.same_tokenizer:
+        return
+    ours, theirs = student.tokenizer_fingerprint(), teacher.tokenizer_fingerprint()
+    if ours != theirs or ours is None:
+        raise KdbenchError(
+            f"{task.label} compares token distributions, but teacher and student don't share a "
+            "tokenizer (or one can't be known)"
+        )
+
+
+def order_of(suite: Suite, models: tuple[str, ...], cells: Sequence[PlannedCell]) -> dict[str, Any]:
+    """The JSON that tells a worker what to load and measure."""
+    return {
+        "models": {
+            name: {
+                "adapter": suite.models[name].adapter,
+                "params": suite.models[name].params.model_dump(mode="json"),
+                "load": asdict(suite.models[name].load),
+            }
+            for name in models
+        },
+        "folder": str(suite.folder),
+        "seed": suite.settings.seed,
+        "block": max(MIN_BLOCK, *(suite.models[name].load.batch_size or 0 for name in models)),
+        "cells": [
+            {
+                "key": cell.key,
+                "task": cell.spec.task,
+                "params": cell.spec.params.model_dump(mode="json"),
+                "subject": {k: v for k, v in asdict(cell.subject).items() if v},
+                "limit": cell.limit,
+                "ingredients": cell.ingredients,
+                "hardware": cell.hardware,
+            }
+            for cell in cells
+        ],
+    }

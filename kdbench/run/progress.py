@@ -1,0 +1,129 @@
+"""What a person sees while cells are measured: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kdbench.run.plan import PlannedCell
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Progress(Protocol):
+    """Sees the events of `kdbench.run.local.execute`."""
+
+    def __enter__(self) -> Progress: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def __call__(self, event: dict[str, Any]) -> None: ...
+
+
+def progress_on(console: Console, cells: Sequence[PlannedCell], quiet: bool) -> Progress:
+    if quiet or not cells:
+        return _Silent()
+    return _Bars(console, cells) if console.is_terminal else _Lines(console.print, cells)
+
+
+class _Silent:
+    def __enter__(self) -> _Silent:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        return None
+
+
+class _Lines:
+    """A line when a cell begins to load, ends or fails, and one a minute while it works."""
+
+    def __init__(self, write: Callable[..., None], cells: Sequence[PlannedCell]) -> None:
+        self._write = write
+        self._names = {cell.key: f"{cell.label} on {cell.subject}" for cell in cells}
+        self._counts: dict[str, list[int]] = {}
+        self._ended = 0
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        name = self._names.get(event.get("cell", ""), "")
+        if event["event"] == "load":
+            self._say(f"loading {event['model']}")
+        elif event["event"] == "items":
+            self._counts[event["cell"]] = [event["stored"], event["total"]]
+        elif event["event"] == "block":
+            count = self._counts[event["cell"]]
+            count[0] += event["items"]
+            if time.monotonic() - self._spoke > 60:
+                self._say(f"{name}: {count[0]} of {count[1]}")
+        elif event["event"] == "done":
+            self._ended += 1
+            self._say(f"{self._place()} {name}: {event['items']} samples in {event['seconds']:.1f} s")
+        elif event["event"] == "failed":
+            self._ended += 1
+            self._say(f"{self._place()} {name}: FAILED: {event['reason']}")
+
+    def _place(self) -> str:
+        return f"[{self._ended}/{len(self._names)}]"
+
+    def _say(self, line: str) -> None:
+        self._spoke = time.monotonic()
+        self._write(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Bars:
+    """One bar for all cells, one for each cell that is being measured."""
+
+    def __init__(self, console: Console, cells: Sequence[PlannedCell]) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+
+        self._names = {cell.key: f"{cell.label} [dim]on[/] {cell.subject}" for cell in cells}
+        self._bars = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._all = self._bars.add_task("cells", total=len(self._names))
+        self._running: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        key = event.get("cell", "")
+        if event["event"] == "load":
+            self._bars.update(self._all, description=f"cells [dim](loading {event['model']})[/]")
+        elif event["event"] == "items":
+            self._bars.update(self._all, description="cells")
+            self._running[key] = self._bars.add_task(
+                self._names[key], total=event["total"], completed=event["stored"]
+            )
+        elif event["event"] == "block":
+            self._bars.advance(self._running[key], event["items"])
+        elif event["event"] in ("done", "failed"):
+            if key in self._running:
+                self._bars.remove_task(self._running.pop(key))
+            self._bars.advance(self._all)
+            if event["event"] == "failed":
+                from rich.markup import escape
+
+                self._bars.console.print(
+                    f"[red]failed[/] {self._names[key]}: {escape(event['reason'])}", soft_wrap=True
+                )

@@ -1,0 +1,130 @@
+"""`kdbench run`: plan, fetch what is missing, measure what is left, publish."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kdbench import __version__
+from kdbench.errors import KdbenchError, Problem, StoreError, SuiteError
+from kdbench.results.published import Published
+from kdbench.results.store import CellRecord, Store
+from kdbench.results.table import Row, read_csv
+from kdbench.run.local import execute
+from kdbench.run.plan import Plan, PlannedCell, make_plan, order_of
+from kdbench.run.progress import Progress
+from kdbench.run.publish import digest, publish, unfinished
+from kdbench.suite import Suite
+
+Announce = Callable[[Plan], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run left behind. `measured` counts the cells that this run worked on."""
+
+    rows: list[Row]
+    published: Published
+    measured: int
+    failed: list[Row]
+
+
+def run_suite(
+    suite: Suite,
+    results: Path,
+    progress: Callable[[Sequence[PlannedCell]], Progress],
+    announce: Announce = lambda plan: None,
+) -> Outcome:
+    """Finish the missing work of `suite` and publish; the same call again does nothing else.
+
+    Raises `SuiteError` for what can be seen to be wrong before anything loads, `StoreError` where
+    results can't be kept. Cells that fail become rows with status "failed".
+    """
+    store = Store(results)
+    target = Published(results / suite.name)
+    published = target.read_run()
+    began = time.perf_counter()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    plan = ready_plan(suite, store)
+    planned = time.perf_counter()
+
+    if not plan.todo and published and published["digest"] == digest(plan, store) and target.table.is_file():
+        rows = read_csv(target.table)
+        return Outcome(rows, target, 0, unfinished(rows))
+
+    store.check_writable()
+    todo = plan.todo
+    if todo:
+        announce(plan)
+        _measure(plan, store, target, progress(todo))
+    measured = time.perf_counter()
+    again = make_plan(suite, store) if todo else plan
+    phases = {"plan": planned - began, "measure": measured - planned}
+    rows = publish(again, store, target, phases, started)
+    return Outcome(rows, target, len(todo), unfinished(rows))
+
+
+def ready_plan(suite: Suite, store: Store) -> Plan:
+    """The plan of a suite whose models and data are all in place, fetched where they were not."""
+    problems = check(suite)
+    if problems:
+        raise SuiteError(problems)
+    plan = make_plan(suite, store)
+    if not plan.downloads:
+        return plan
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise SuiteError(
+            [
+                Problem(str(suite.file), None, None, where, f"{item.what} is not here and HF_HUB_OFFLINE is set; {item.by_hand}")
+                for where, item in plan.downloads
+            ]
+        )
+    for name in suite.used_models():
+        suite.adapter(name).fetch()
+    for spec in suite.tasks:
+        spec.build().fetch()
+    return make_plan(suite, store)
+
+
+def check(suite: Suite) -> list[Problem]:
+    """What is wrong with the models that a suite names, each at its place in the file."""
+    problems = []
+    for name in suite.used_models():
+        try:
+            suite.adapter(name).check()
+        except KdbenchError as error:
+            problems.append(suite.problem(("models", name), str(error)))
+    return problems
+
+
+def _measure(plan: Plan, store: Store, target: Published, progress: Progress) -> None:
+    orders = []
+    for models, cells in plan.by_models().items():
+        order = order_of(plan.suite, models, cells)
+        order["root"] = str(store.root.resolve())
+        orders.append(order)
+    by_key = {cell.key: cell for cell in plan.todo}
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "failed" and event.get("lost"):
+            _record_loss(store, by_key[event["cell"]], event["reason"])
+        progress(event)
+
+    try:
+        target.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{target.folder}: {error.strerror}") from error
+    with progress:
+        execute(orders, plan.suite.settings.workers, target.folder / "run.log", on_event)
+
+
+def _record_loss(store: Store, cell: PlannedCell, reason: str) -> None:
+    """A worker that died can't write down why; the run does it."""
+    own = store.cell(cell.key)
+    record = own.record() or CellRecord(cell.key, cell.ingredients)
+    own.fail(replace(record, hardware=cell.hardware, kdbench=__version__), reason)

