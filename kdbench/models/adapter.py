@@ -9,25 +9,15 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from kdbench.suite import LoadSettings
+
+__all__ = ["Adapter", "AdapterParams", "Download", "LoadSettings"]
+
 
 class AdapterParams(BaseModel):
     """The adapter's own keys under `models.<name>` in a suite; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadSettings:
-    """How to load: the suite's settings, with the model's own overrides already applied.
-
-    `batch_size` is rows per forward pass; None lets the adapter choose. `dtype` is a torch name
-    ("float32", "bfloat16", ...) or "auto" (as stored). `device` is a torch device or "auto".
-    """
-
-    dtype: str = "auto"
-    device: str = "auto"
-    batch_size: int | None = None
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)

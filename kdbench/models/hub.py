@@ -1,8 +1,9 @@
-"""The hub cache on disk, read without the hub's library: is a repository here, and if not, what would it cost?
+"""The hub cache on disk, read without the hub's library: is a repository here, and if not, what
+would it cost?
 
-`hf:org/name@revision` names a repository; without a revision it means `main`. The cache's place follows
-the hub library's own rules (`HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`), its layout too: `refs/<revision>`
-holds a commit, `snapshots/<commit>` its files.
+`hf:org/name@revision` names a repository; without a revision it means `main`. The cache's place
+follows the hub library's own rules (`HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`), its layout too:
+`refs/<revision>` holds a commit, `snapshots/<commit>` its files.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TypeVar
 
 from kdbench.errors import ModelError
 from kdbench.models.adapter import Download
+
+T = TypeVar("T")
 
 PREFIX = "hf:"
 ASK_SECONDS = 5.0
@@ -39,7 +43,9 @@ class HubRef:
         """
         repo, _, written = text.removeprefix(PREFIX).partition("@")
         if not _NAME.match(repo):
-            raise ModelError(f"{text!r} names no hub repository; write hf:organisation/name@revision")
+            raise ModelError(
+                f"{text!r} names no hub repository; write hf:organisation/name@revision"
+            )
         if written and revision and written != revision:
             raise ModelError(
                 f"{text!r} and `revision: {revision}` name two revisions; keep only one of them"
@@ -69,10 +75,14 @@ class HubRef:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which files of a repository are needed, by shell patterns on their path."""
+    """Which files of a repository to take, by shell patterns on their path.
+
+    A repository without a file like `needs` can't be used at all.
+    """
 
     allow: tuple[str, ...]
     ignore: tuple[str, ...] = ()
+    needs: str = "*"
 
     def __contains__(self, name: str) -> bool:
         return _matches(name, self.allow) and not _matches(name, self.ignore)
@@ -100,12 +110,14 @@ def offline() -> bool:
 
 
 def download(ref: HubRef, wanted: Wanted) -> Download:
-    """What fetching `ref` would take: its size where the hub can be asked, and how to do it by hand."""
+    """What fetching `ref` would take: its size where the hub can be asked, and how to do it by
+    hand.
+    """
     patterns = " ".join(f'"{pattern}"' for pattern in wanted.allow)
     by_hand = (
-        f"`hf download {ref.repo} --revision {ref.revision} --include {patterns}` where the network "
-        f"is, then copy its cache folder to {ref.folder()}; or give `path` a folder that holds these "
-        "files"
+        f"`hf download {ref.repo} --revision {ref.revision} --include {patterns}` where the "
+        f"network is, then copy its cache folder to {ref.folder()}; or give `path` a folder that "
+        "holds these files"
     )
     return Download(what=str(ref), size=_size(ref, wanted), by_hand=by_hand)
 
@@ -117,8 +129,8 @@ def fetch(ref: HubRef, wanted: Wanted) -> Path:
     """
     if offline():
         raise ModelError(
-            f"{ref} is not in the hub cache ({cache_dir()}) and HF_HUB_OFFLINE forbids fetching it; "
-            f"{download(ref, wanted).by_hand}"
+            f"{ref} is not in the hub cache ({cache_dir()}) and HF_HUB_OFFLINE forbids fetching "
+            f"it; {download(ref, wanted).by_hand}"
         )
 
     from huggingface_hub import snapshot_download
@@ -154,35 +166,43 @@ def _size(ref: HubRef, wanted: Wanted) -> int | None:
         )
     except Unreachable:
         return None
-    sizes = [file.size for file in info.siblings or [] if file.rfilename in wanted]
-    if not sizes:
+    files = {file.rfilename: file.size for file in info.siblings or [] if file.rfilename in wanted}
+    if not any(fnmatch(name, wanted.needs) for name in files):
         raise ModelError(
-            f"{ref} holds none of the files that are needed ({', '.join(wanted.allow)}); "
-            "name a repository with safetensors or GGUF weights"
+            f"{ref}: the repository has no {wanted.needs}; name one that has (weights are read "
+            "from safetensors or GGUF only)"
         )
-    return None if None in sizes else sum(size for size in sizes if size is not None)
+    return None if None in files.values() else sum(size or 0 for size in files.values())
 
 
 class Unreachable(ModelError):
     """The hub did not answer; the repository may well be there."""
 
 
-def _asking[T](ref: HubRef, question: Callable[[], T]) -> T:
-    from huggingface_hub import errors
+def _asking(ref: HubRef, question: Callable[[], T]) -> T:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
+    # Its base is the error of whichever HTTP library this release of the hub's library uses.
+    broken: tuple[type[BaseException], ...] = HfHubHTTPError.__mro__[1:2]
     try:
         return question()
-    except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
+    except (GatedRepoError, RepositoryNotFoundError) as error:
         raise ModelError(
             f"{ref}: the hub refuses ({type(error).__name__}); check the name, and log in with "
             "`hf auth login` if the repository is private or asks for a licence"
         ) from error
-    except errors.RevisionNotFoundError as error:
+    except RevisionNotFoundError as error:
         raise ModelError(f"{ref}: the repository has no revision {ref.revision!r}") from error
-    except (OSError, errors.HTTPError, errors.LocalEntryNotFoundError) as error:
+    except (OSError, LocalEntryNotFoundError, *broken) as error:
         raise Unreachable(
-            f"{ref}: the hub can't be reached ({type(error).__name__}); try again, set HF_ENDPOINT to "
-            f"a mirror, or place the files in {ref.folder()} by hand"
+            f"{ref}: the hub can't be reached ({type(error).__name__}); try again, set HF_ENDPOINT "
+            f"to a mirror, or place the files in {ref.folder()} by hand"
         ) from error
 
 

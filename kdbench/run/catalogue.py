@@ -11,7 +11,7 @@ from kdbench.errors import SettingsConflictError, UnknownNameError
 from kdbench.models.protocols import ABOUT_VERBS
 from kdbench.results.store import SCHEMA
 from kdbench.run.plan import Plan
-from kdbench.tasks.aggregate import METRICS
+from kdbench.tasks.compare import PAIR_METRICS
 from kdbench.tasks.task import PairTask, Task
 
 
@@ -27,11 +27,16 @@ def listing(what: str) -> list[dict[str, Any]]:
         return [
             {
                 "name": metric.name,
-                "about": f"{metric.about} ({metric.unit}, {metric.better} is better)",
+                "about": f"{metric.about} ({metric.unit}, {metric.better} is better; {name})",
                 "unit": metric.unit,
                 "better": metric.better,
+                "task": name,
             }
-            for metric in METRICS
+            for name in registry.tasks.names()
+            for metric in registry.tasks.get(name).known_metrics()
+        ] + [
+            {"name": f"METRIC.{suffix}", "about": about, "unit": "", "better": "", "task": "pairs"}
+            for suffix, about in PAIR_METRICS.items()
         ]
     raise SettingsConflictError(f"nothing to list under {what!r}: choose tasks, adapters or metrics")
 
@@ -114,7 +119,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "suite": plan.suite.name,
-        "pairs": [asdict(pair) for pair in plan.suite.pairs],
+        "pairs": [pair.model_dump() for pair in plan.suite.pairs],
         "cells": [
             {
                 "task": cell.label,

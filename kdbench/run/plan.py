@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from kdbench.errors import KdbenchError
+from kdbench.errors import KdbenchError, SettingsConflictError
 from kdbench.models.adapter import Adapter, Download
 from kdbench.results.hardware import hardware_id
 from kdbench.results.store import CellRecord, Store, cell_key
@@ -39,7 +39,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """One task on one subject. Without a key, `problem` says why it can't be begun."""
+    """One task on one subject.
+
+    A cell that can't be begun has no key: `problem` says why, and `skipped` whether that is in the nature
+    of the pair (the row is "skipped") or something to mend (the row is "failed").
+    """
 
     label: str
     group: str | None
@@ -53,6 +57,7 @@ class PlannedCell:
     hardware: str
     record: CellRecord | None
     problem: str = ""
+    skipped: bool = False
 
     @property
     def done(self) -> bool:
@@ -136,13 +141,12 @@ def make_plan(suite: Suite, store: Store) -> Plan:
         task = spec.build()
         for item in task.downloads():
             downloads.setdefault(item.what, (spec.label, item))
-        limit = spec.limit if spec.limit is not None else suite.settings.limit
         protocol = task.protocol()
-        if limit is not None:
-            protocol["limit"] = str(limit)
+        if spec.limit is not None:
+            protocol["limit"] = str(spec.limit)
         for subject in subjects(task, suite.pairs):
             hardware = hardware_id(suite.models[subject.models[-1]].load.device)
-            common = (spec.label, task.group, spec, subject, limit, protocol, task.metrics())
+            common = (spec.label, task.group, spec, subject, spec.limit, protocol, task.metrics())
             try:
                 if isinstance(task, PairTask):
                     _check_tokenizers(task, adapter(subject.teacher), adapter(subject.student))
@@ -158,7 +162,8 @@ def make_plan(suite: Suite, store: Store) -> Plan:
                 )
                 parts = ingredients(task, roles, suite.settings.seed, hardware)
             except KdbenchError as error:
-                cells.append(PlannedCell(*common, "", {}, hardware, None, problem=str(error)))
+                skipped = isinstance(error, SettingsConflictError)
+                cells.append(PlannedCell(*common, "", {}, hardware, None, str(error), skipped))
                 continue
             key = cell_key(parts)
             cells.append(PlannedCell(*common, key, parts, hardware, store.cell(key).record()))
@@ -179,7 +184,7 @@ def _check_tokenizers(task: PairTask, teacher: Adapter, student: Adapter) -> Non
         return
     ours, theirs = student.tokenizer_fingerprint(), teacher.tokenizer_fingerprint()
     if ours != theirs or ours is None:
-        raise KdbenchError(
+        raise SettingsConflictError(
             f"{task.label} compares token distributions, but teacher and student don't share a "
             "tokenizer (or one can't be known)"
         )

@@ -49,7 +49,7 @@ def view_of(cell: PlannedCell, store: Store) -> CellView:
         teacher=cell.subject.teacher,
         student=cell.subject.student,
         key=cell.key,
-        status="done" if done else "failed",
+        status="done" if done else "skipped" if cell.skipped else "failed",
         reason="" if done else _without_home(reason or "interrupted before it was complete"),
         hardware=record.hardware if record else cell.hardware,
         finished=record.finished if record else "",

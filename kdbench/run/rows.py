@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -161,7 +162,7 @@ def _estimate(
 
         return Estimate(**cell.summary[metric.name])
     scored = [sample for sample in samples if metric.name in sample.scores]
-    scores = [sample.scores[metric.name] for sample in scores]
+    scores = [sample.scores[metric.name] for sample in scored]
     return aggregate(metric.aggregation, scores, [s.cluster for s in scored], confidence)
 
 
@@ -215,7 +216,7 @@ def _row(
 ) -> Row:
     estimate = measured.estimate
     if not status:
-        status = "ok" if estimate is not None else ("failed" if not cell.ok else "skipped")
+        status = "ok" if estimate is not None else "skipped" if cell.ok else cell.status
     return Row(
         suite=header.suite,
         task=cell.label,
@@ -227,9 +228,9 @@ def _row(
         method=pair.method if pair else method,
         role=role,
         model=model,
-        value=estimate.value if estimate else None,
-        ci_low=estimate.low if estimate else None,
-        ci_high=estimate.high if estimate else None,
+        value=_rounded(estimate.value) if estimate else None,
+        ci_low=_rounded(estimate.low) if estimate else None,
+        ci_high=_rounded(estimate.high) if estimate else None,
         ci_method=estimate.method if estimate else "",
         n=estimate.n if estimate else None,
         n_clusters=estimate.n_clusters if estimate else None,
@@ -242,3 +243,8 @@ def _row(
         kdbench=cell.kdbench,
         reason=measured.reason,
     )
+
+
+def _rounded(value: float) -> float | None:
+    """Ten significant digits, as the table's text holds them, so that every view shows the same number."""
+    return None if math.isnan(value) else float(format(value, ".10g"))

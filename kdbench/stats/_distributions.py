@@ -3,7 +3,6 @@
 scipy.special takes a third of a second to import, so it is loaded on the first use that needs it.
 """
 
-import math
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -45,13 +44,8 @@ def _check_confidence(confidence: float) -> None:
         raise ValueError(f"confidence must lie strictly between 0 and 1, got {confidence}")
 
 
-def binomial_half_cdf(k: int, n: int) -> float:
-    """P(X <= k) for X binomial(n, 1/2)."""
+def binomial_cdf(k: int, n: int, p: float) -> float:
+    """P(X <= k) for X binomial(n, p)."""
     from scipy.special import bdtr
 
-    return float(bdtr(k, n, 0.5))
-
-
-def binomial_half_pmf(k: int, n: int) -> float:
-    """P(X = k) for X binomial(n, 1/2)."""
-    return math.comb(n, k) / 2**n
+    return float(bdtr(k, n, p))

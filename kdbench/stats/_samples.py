@@ -31,7 +31,7 @@ class Clusters:
         """Sum of ``values``, shape (n,), within each cluster, shape (count,)."""
         if self.singletons:
             return values
-        return np.bincount(self.codes, weights=values, minlength=self.count)
+        return np.bincount(self.codes, values, self.count).astype(np.float64, copy=False)
 
 
 def column(values: ArrayLike, name: str) -> Floats:
@@ -63,12 +63,15 @@ def is_binary(values: Floats) -> bool:
 
 
 def clusters_of(labels: Labels | None, n: int) -> Clusters:
-    """Clusters named by ``labels`` (any hashable labels), or one per sample without labels."""
+    """Clusters named by ``labels`` (any hashable labels), or one per sample without labels.
+
+    ValueError when there is not one label per sample, TypeError for labels that do not hash.
+    """
     if labels is None:
         return Clusters(np.arange(n), n)
     if len(labels) != n:
         raise ValueError(f"clusters must label all {n} samples, got {len(labels)} labels")
-    if isinstance(labels, np.ndarray) and labels.dtype != object:
+    if isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype != object:
         _, codes = np.unique(labels, return_inverse=True)
         return Clusters(codes, int(codes.max()) + 1)
     seen: dict[Any, int] = {}

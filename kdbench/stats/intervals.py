@@ -29,8 +29,9 @@ def proportion(successes: int, n: int, confidence: float = 0.95) -> Estimate:
 
     Source: Wilson (1927), "Probable inference, the law of succession, and statistical
     inference", JASA 22; recommended by Brown, Cai & DasGupta (2001), Statistical Science 16.
-    Its coverage averages the nominal one over p but oscillates; it dips to about 0.84 for a rate
-    within about 1/(4n) of 0 or 1.
+    Averaged over the rate its coverage is the nominal one, but it oscillates: at 95 % and n >= 50
+    it lies in 93-98 % where more than 3 samples of each kind are expected, and dips to 84 % for a
+    rate just below 0.18/n.
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"need 0 <= successes <= n and n >= 1, got {successes} of {n}")
@@ -48,8 +49,11 @@ def mean(values: ArrayLike, clusters: Labels | None = None, confidence: float = 
     * Values that are all 0 or 1: Wilson's score interval, at the effective sample size when
       there are clusters (see ``effective_size``).
 
-    One cluster, or one continuous sample, has no interval: the bounds are nan. Raises ValueError
-    for values that are empty, not a vector or not finite, and for labels that do not match them.
+    One cluster, or one continuous sample, has no interval: the bounds are nan. A nominal 95 %
+    covers less for few samples of a long tail (85 % for 15 lognormal ones) and for a few rare
+    failures in large, strongly dependent clusters (89 % for 5 % failures in 12 clusters of 25).
+    Raises ValueError for values that are empty, not a vector or not finite, and for labels that
+    do not match them.
 
     Source: Miller (2024), "Adding error bars to evals", arXiv:2411.00640, clustered standard
     error; Bell & McCaffrey (2002), Survey Methodology 28, for clusters that are few or unequal.
@@ -114,7 +118,8 @@ def effective_size(residuals: Floats, groups: Clusters, confidence: float) -> fl
 
     Source: Korn & Graubard (1998), "Confidence intervals for proportions with small expected
     number of positive counts estimated from survey data", Survey Methodology 24; Dean & Pagano
-    (2015), J. Survey Statistics and Methodology 3, who recommend Wilson's interval on it.
+    (2015), "Evaluating confidence interval methods for binomial proportions in clustered
+    surveys", J. Survey Statistics and Methodology 3.
     """
     n = residuals.size
     if groups.singletons:

@@ -13,6 +13,17 @@ from kdbench.tasks.task import Metric
 if TYPE_CHECKING:
     from kdbench.stats import Estimate
 
+PAIR_METRICS = {
+    "retention": "student / teacher on the same samples (ratio)",
+    "gap": "student - teacher on the same samples (unit of METRIC)",
+    "ratio": "student / teacher of a perplexity (ratio, lower is better)",
+    "p": "two-sided paired test: exact McNemar, or sign flips over clusters (p-value)",
+    "lost": "samples that the teacher gets right and the student wrong (fraction)",
+    "gained": "samples that the teacher gets wrong and the student right (fraction)",
+    "gain_over_baseline": "student - the baseline trained without distillation (unit of METRIC)",
+}
+"""What pairs add to a metric of their models, for listing."""
+
 LOG_LIKELIHOODS = ("perplexity", "weighted_perplexity", "bits_per_byte")
 
 

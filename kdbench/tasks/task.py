@@ -88,6 +88,13 @@ class Task(ABC):
         """One entry of a suite may name several tasks (an lm-eval group, say): their params, in order."""
         return [params]
 
+    @classmethod
+    def known_metrics(cls) -> list[Metric]:
+        """Metrics that tasks of this name emit, for listing; some only under certain parameters."""
+        if any(field.is_required() for field in cls.Params.model_fields.values()):
+            return []
+        return cls(cls.Params(), Path()).metrics()
+
     @property
     def group(self) -> str | None:
         """Label of the group that this task is a member of; the samples of its members are pooled

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from .document import Document, Kind
-from .passages import make_passage
+from .passages import PEOPLE, make_passage
 from .problems import CATEGORIES, make_problem
 from .stories import STORY_TYPES, make_story
 
@@ -30,7 +30,9 @@ def train_stream(kind: Kind, seed: int) -> Iterator[Document]:
         if kind == "problem":
             yield make_problem(rng, "train").document()
         elif kind == "passage":
-            yield make_passage(rng, "train").document(rng)
+            # Shorter passages with more questions are cheaper and easier to learn looking up from.
+            people = rng.randint(2, PEOPLE)
+            yield make_passage(rng, "train", people, rounds=2).document(rng)
         else:
             yield make_story(rng, "train").document()
         index += 1
@@ -62,7 +64,7 @@ def reading_rows() -> list[Row]:
     rows: list[Row] = []
     for number in range(PASSAGES):
         rng = Random(f"test passages {TEST_SEED} {number}")
-        passage = make_passage(rng, "test")
+        passage = make_passage(rng, "test", PEOPLE, rounds=1)
         for question in passage.questions:
             rows.append(
                 {

@@ -67,8 +67,8 @@ TRADES: dict[str, tuple[str, str, str]] = {
     "barber": ("razor", "wigs", "square"),
 }
 
+# A comparative, then its opposite, its own superlative and the superlative of the opposite.
 RELATIONS: dict[str, tuple[str, str, str]] = {
-    # comparative, its opposite, superlative of the first and of the second are derived below
     "taller": ("shorter", "tallest", "shortest"),
     "older": ("younger", "oldest", "youngest"),
     "faster": ("slower", "fastest", "slowest"),

@@ -1,6 +1,6 @@
 """Passages of about 150 tokens with four questions each, answered by looking things up.
 
-Every passage introduces five people.  Each of them keeps one thing at one place and has one plan;
+Every test passage introduces five people.  Each of them keeps one thing at one place and has one plan;
 the questions differ in how far the answer is from the words of the question:
 
 * ``place`` and ``plan`` follow one sentence in reading order;
@@ -28,7 +28,8 @@ from .lexicon import (
     WEATHER,
 )
 
-PEOPLE_PER_PASSAGE = 5
+PEOPLE = 5
+"""How many people a test passage introduces."""
 CHOICES = 4
 QUESTION_TYPES = ("place", "plan", "thing", "chain")
 
@@ -79,13 +80,13 @@ class Passage:
         return Document("passage", tuple(prompts), answers, self.keys)
 
 
-def _facts(rng: Random, side: Side) -> list[Fact]:
+def _facts(rng: Random, side: Side, people: int) -> list[Fact]:
     """Return facts with pairwise different names, objects, places and plans, all of ``side``."""
-    names = rng.sample(NAMES, PEOPLE_PER_PASSAGE)
-    objects = rng.sample(OBJECTS, PEOPLE_PER_PASSAGE)
+    names = rng.sample(NAMES, people)
+    objects = rng.sample(OBJECTS, people)
     facts: list[Fact] = []
     used: set[str] = set()
-    while len(facts) < PEOPLE_PER_PASSAGE:
+    while len(facts) < people:
         place, plan_object = rng.choice(PLACES), rng.choice(PLAN_OBJECTS)
         fact = Fact(
             name=names[len(facts)],
@@ -116,29 +117,33 @@ def _prose(rng: Random, facts: list[Fact]) -> str:
 
 def _question(rng: Random, kind: str, facts: list[Fact]) -> Question:
     """Return one question of the given type about a random fact."""
-    offered = rng.sample(facts, CHOICES)
-    answer = rng.randrange(CHOICES)
+    offered = rng.sample(facts, min(CHOICES, len(facts)))
+    answer = rng.randrange(len(offered))
     fact = offered[answer]
-    wording = {
-        "place": f"Where does {fact.name} keep {fact.thing}?",
-        "plan": f"What does {fact.name} plan to do?",
-        "thing": f"What is kept {fact.place}?",
-        "chain": f"Who plans to {fact.plan} keeps a thing where?",
-    }
-    choice = {
-        "place": lambda other: other.place,
-        "plan": lambda other: other.plan,
-        "thing": lambda other: other.thing,
-        "chain": lambda other: other.place,
-    }[kind]
-    return Question(kind, wording[kind], tuple(choice(other) for other in offered), answer)
+    if kind == "plan":
+        wording = f"What does {fact.name} plan to do?"
+        choices = tuple(other.plan for other in offered)
+    elif kind == "thing":
+        wording = f"What is kept {fact.place}?"
+        choices = tuple(other.thing for other in offered)
+    else:
+        wording = f"Where does {fact.name} keep {fact.thing}?"
+        if kind == "chain":
+            wording = f"Where does the person who plans to {fact.plan} keep something?"
+        choices = tuple(other.place for other in offered)
+    return Question(kind, wording, choices, answer)
 
 
-def make_passage(rng: Random, side: Side) -> Passage:
-    """Return a random passage whose facts all belong to ``side``."""
-    facts = _facts(rng, side)
+def make_passage(rng: Random, side: Side, people: int, rounds: int) -> Passage:
+    """Return a random passage whose facts all belong to ``side``.
+
+    Every round asks one question of each type, in random order.
+    """
+    facts = _facts(rng, side, people)
     text = _prose(rng, facts)
-    types = list(QUESTION_TYPES)
-    rng.shuffle(types)
-    questions = tuple(_question(rng, kind, facts) for kind in types)
-    return Passage(text, questions, tuple(key for fact in facts for key in fact.keys))
+    questions: list[Question] = []
+    for _ in range(rounds):
+        types = list(QUESTION_TYPES)
+        rng.shuffle(types)
+        questions.extend(_question(rng, kind, facts) for kind in types)
+    return Passage(text, tuple(questions), tuple(key for fact in facts for key in fact.keys))

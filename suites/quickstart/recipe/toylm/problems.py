@@ -39,7 +39,7 @@ def _number(rng: Random, category: str, question: str, result: int, key: str) ->
 def _addition(rng: Random) -> Problem:
     first, second = rng.sample(NAMES, 2)
     item = rng.choice(ITEMS)
-    a, b = rng.randint(1, 15), rng.randint(1, 15)
+    a, b = rng.randint(2, 15), rng.randint(2, 15)
     question = rng.choice(
         (
             f"{first} has {a} {item}. {first} finds {b} more. "
@@ -72,7 +72,7 @@ def _subtraction(rng: Random) -> Problem:
 def _two_steps(rng: Random) -> Problem:
     first, second = rng.sample(NAMES, 2)
     item = rng.choice(ITEMS)
-    a, b = rng.randint(1, 8), rng.randint(1, 8)
+    a, b = rng.randint(2, 8), rng.randint(2, 8)
     c = rng.randint(1, min(8, a + b))
     question = (
         f"{first} has {a} {item}. {first} finds {b} more and gives {c} to {second}. "
@@ -84,7 +84,7 @@ def _two_steps(rng: Random) -> Problem:
 def _comparison(rng: Random) -> Problem:
     first, second = rng.sample(NAMES, 2)
     item = rng.choice(ITEMS)
-    a, b = rng.sample(range(1, 21), 2)
+    a, b = rng.sample(range(2, 21), 2)
     word = rng.choice(("more", "fewer"))
     right, wrong = (first, second) if (a > b) == (word == "more") else (second, first)
     question = f"{first} has {a} {item} and {second} has {b} {item}. Who has {word} {item}?"

@@ -1,0 +1,261 @@
+"""A gate: a sentence about rows that must hold, read from its sentence form or its mapping form.
+
+    retention of acc on reasoning/* >= 0.97
+    speedup on efficiency/decode for fkl >= 1.5
+    gap of nll on fidelity/* <= 0.02 with confidence 0.9 (warn)
+    acc on reasoning/* no worse than baseline by 0.01
+
+Words in order: `[KIND of] METRIC [on TASKS] [for PAIR] COMPARISON [with confidence C] [(warn)]`,
+where a comparison is `>= X`, `<= X` or `no worse than BASELINE [by MARGIN]`; `97%` is 0.97.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kdbench.errors import did_you_mean
+
+Kind = Literal["value", "retention", "gap", "no_worse_than"]
+Bound = Annotated[float, Field(allow_inf_nan=False)]
+
+DERIVED = ("retention", "gap", "ratio", "p", "lost", "gained", "gain_over_baseline")
+"""What a pair adds to a metric of its models; `acc.lost` can be bounded like a metric."""
+
+_COMPARED = ("retention", "gap", "no_worse_than")
+_EXAMPLE = "a gate reads like 'retention of acc on reasoning/* >= 0.97'"
+_BOUNDS = {">=": "min", "≥": "min", "<=": "max", "≤": "max"}
+_INSTEAD = {">": ">=", "=>": ">=", "<": "<=", "=<": "<=", "==": ">= or <=", "=": ">= or <="}
+_WORD = r"[^\s<>=≥≤]+"
+
+
+class Gate(BaseModel):
+    """What must hold of the rows of one metric, for every task and pair that it names.
+
+    `value` bounds the number itself (of the pair where the metric is one of pairs, else of the
+    student), `retention` student / teacher, `gap` student - teacher in the metric's unit, and
+    `no_worse_than` the student's distance to a baseline, in the metric's better direction.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Annotated[
+        Kind,
+        Field(
+            description="What is bounded: the value itself (the default), the retention student / "
+            "teacher, the gap student - teacher, or the distance to a baseline. Without `metric`, "
+            "a metric's name can stand here."
+        ),
+    ] = "value"
+    metric: Annotated[str, Field(pattern=rf"^{_WORD}$", description="A metric that a task emits.")]
+    on: Annotated[
+        str, Field(min_length=1, description="Tasks by label; * and ? are wildcards (reasoning/*).")
+    ] = "*"
+    pair: Annotated[str | None, Field(description="The one pair meant; default: all.")] = None
+    model: Annotated[
+        str | None,
+        Field(description="`value` only: a model to bound instead of the students."),
+    ] = None
+    min: Annotated[Bound | None, Field(description="The least that will do.")] = None
+    max: Annotated[Bound | None, Field(description="The most that will do.")] = None
+    baseline: Annotated[
+        str | None,
+        Field(
+            description="`no_worse_than` only: 'baseline' (the pair's own, the default), a model's "
+            "name, or the path of earlier results (with a '/'), relative to the suite."
+        ),
+    ] = None
+    margin: Annotated[
+        Bound | None,
+        Field(ge=0, description="`no_worse_than` only: how much worse will do (default 0)."),
+    ] = None
+    confidence: Annotated[
+        float, Field(gt=0, lt=1, description="Of the interval; default: settings.confidence.")
+    ] = 0.95
+    severity: Annotated[Literal["fail", "warn"], Field(description="What a broken gate does.")] = (
+        "fail"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _metric_as_kind(cls, data: Any) -> Any:
+        """`{kind: speedup, min: 1.5}` bounds the value of the metric `speedup`."""
+        if isinstance(data, dict) and "metric" not in data and "kind" in data:
+            kind = data["kind"]
+            if isinstance(kind, str) and kind not in get_args(Kind):
+                return {**data, "kind": "value", "metric": kind}
+        return data
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.kind == "no_worse_than":
+            if self.min is not None or self.max is not None:
+                raise ValueError("'no_worse_than' takes a `margin`, not `min` or `max`")
+        elif self.baseline is not None or self.margin is not None:
+            raise ValueError(
+                f"`baseline` and `margin` go with 'no_worse_than', not with {self.kind!r}"
+            )
+        elif self.min is None and self.max is None:
+            raise ValueError(f"a gate of kind {self.kind!r} needs `min` or `max`")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min ({self.min:g}) is more than max ({self.max:g}): swap them")
+        if self.model is not None and (self.pair is not None or self.kind != "value"):
+            raise ValueError(
+                "`model` bounds the value of one model: it goes neither with `pair` nor with "
+                f"the kinds {', '.join(_COMPARED)}"
+            )
+        return self
+
+    @property
+    def sentence(self) -> str:
+        """The gate as a sentence (two bounds are joined by `and`)."""
+        prefix = f"{self.kind} of " if self.kind in ("retention", "gap") else ""
+        words = [prefix + self.metric]
+        if self.on != "*":
+            words.append(f"on {self.on}")
+        if self.pair or self.model:
+            words.append(f"for {self.pair or self.model}")
+        if self.kind == "no_worse_than":
+            words.append(f"no worse than {self.baseline or 'baseline'}")
+            if self.margin is not None:
+                words.append(f"by {self.margin!r}")
+        bounds = [(">=", self.min), ("<=", self.max)]
+        words.append(" and ".join(f"{sign} {x!r}" for sign, x in bounds if x is not None))
+        words.append(f"with confidence {self.confidence!r}")
+        if self.severity == "warn":
+            words.append("(warn)")
+        return " ".join(filter(None, words))
+
+
+def parse_sentence(text: str) -> dict[str, Any]:
+    """The mapping form of a gate's sentence; `for NAME` gives `pair`.
+
+    Raises `ValueError` with what was expected where.
+    """
+    words = re.sub(r"([<>=≥≤]+)", r" \1 ", re.sub(r"(?<=[0-9])\s+%", "%", text)).split()
+    if not words:
+        raise ValueError(f"an empty gate; {_EXAMPLE}")
+    found: dict[str, Any] = {}
+    if words[1:2] == ["of"]:
+        kind = words[0]
+        if kind not in ("value", "retention", "gap"):
+            near = did_you_mean(kind, ["value", "retention", "gap"])
+            known = "value, retention and gap are the kinds that go before 'of'"
+            raise ValueError(f"no kind of gate is called {kind!r}{near}; {known}")
+        found["kind"] = kind
+        words = words[2:]
+    found["metric"] = _take(words, "a metric")
+    if words[:1] == ["on"]:
+        found["on"] = _take(words, "tasks, such as reasoning/*", skip=1)
+    if words[:1] == ["for"]:
+        found["pair"] = _take(words, "a pair", skip=1)
+    _take_comparison(words, found)
+    if words[:2] == ["with", "confidence"]:
+        found["confidence"] = _number(_take(words, "a number", skip=2))
+    if words == ["(warn)"]:
+        found["severity"] = "warn"
+    elif words:
+        raise ValueError(f"{' '.join(words)!r} is left over at the end; {_EXAMPLE}")
+    return found
+
+
+def _take_comparison(words: list[str], found: dict[str, Any]) -> None:
+    if words[:3] == ["no", "worse", "than"]:
+        if "kind" in found:
+            raise ValueError(f"'no worse than' compares values: leave out '{found['kind']} of'")
+        found["kind"] = "no_worse_than"
+        found["baseline"] = _take(words, "'baseline', a model or earlier results", skip=3)
+        if words[:1] == ["by"]:
+            found["margin"] = _number(_take(words, "a number", skip=1))
+        return
+    sign = words[0] if words else ""
+    if sign in _INSTEAD:
+        raise ValueError(f"write {_INSTEAD[sign]} instead of {sign!r}")
+    if sign not in _BOUNDS:
+        expected = ["on", "for"] if "on" not in found and "pair" not in found else []
+        expected = expected or (["for"] if "pair" not in found else [])
+        choices = ", ".join(repr(word) for word in [*expected, ">=", "<="])
+        where = f"at {' '.join(words)!r}" if words else "at the end"
+        near = did_you_mean(sign, [*expected, "no"]) if sign else ""
+        raise ValueError(f"expected {choices} or 'no worse than' {where}{near}; {_EXAMPLE}")
+    found[_BOUNDS[sign]] = _number(_take(words, "a number", skip=1))
+    if words[:1] == ["and"] and words[1:2] and words[1] in _BOUNDS:
+        other = _BOUNDS[words[1]]
+        if other in found:
+            raise ValueError(f"{words[1]!r} is here twice")
+        found[other] = _number(_take(words, "a number", skip=2))
+
+
+def _take(words: list[str], what: str, skip: int = 0) -> str:
+    """Remove `skip` words and the next one, and return that."""
+    after = f" after {' '.join(words[:skip])!r}" if skip else ""
+    del words[:skip]
+    if not words or not re.fullmatch(_WORD, words[0]):
+        got = repr(words[0]) if words else "nothing"
+        raise ValueError(f"expected {what}{after}, got {got}; {_EXAMPLE}")
+    return words.pop(0)
+
+
+def _number(text: str) -> float:
+    match = re.fullmatch(r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(%|[eE][-+]?[0-9]{1,3})?", text)
+    if match is None:
+        raise ValueError(f"expected a number, got {text!r}; {_EXAMPLE}")
+    return float(match[1] + (match[2] or "").replace("%", "e-2"))
+
+
+def faults(
+    gate: Gate,
+    emitted: Mapping[str, Collection[str]] | None,
+    pairs: Mapping[str, str | None] | None,
+    models: Collection[str] | None,
+) -> Iterator[tuple[str, str]]:
+    """Names in `gate` that the suite doesn't have, as (key of the mapping form, message).
+
+    `emitted` maps the labels of tasks and groups to their metrics, `pairs` names to baselines;
+    None where they aren't known.
+    """
+    if emitted is not None:
+        yield from _task_faults(gate, emitted)
+    if pairs is not None and gate.pair is not None and gate.pair not in pairs:
+        yield "pair", f"no pair named {gate.pair!r}{did_you_mean(gate.pair, sorted(pairs))}"
+    if models is not None and gate.model is not None and gate.model not in models:
+        yield "model", f"no model named {gate.model!r}{did_you_mean(gate.model, sorted(models))}"
+    if gate.kind != "no_worse_than" or "/" in (gate.baseline or ""):
+        return
+    if gate.baseline not in (None, "baseline"):
+        if models is not None and gate.baseline not in models:
+            near = did_you_mean(str(gate.baseline), [*sorted(models), "baseline"])
+            yield (
+                "baseline",
+                f"no model named {gate.baseline!r}{near}; a baseline is 'baseline' (the pair's "
+                "own), a model, or the path of earlier results (with a '/')",
+            )
+    elif pairs is not None:
+        meant = [name for name in pairs if gate.pair in (None, name)]
+        if meant and not any(pairs[name] for name in meant):
+            yield "baseline", "no pair that this gate means has a `baseline`; name one in `pairs`"
+
+
+def _task_faults(gate: Gate, emitted: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:
+    labels = [label for label in emitted if fnmatchcase(label, gate.on)]
+    everywhere = sorted({metric for metrics in emitted.values() for metric in metrics})
+    here = sorted({metric for label in labels for metric in emitted[label]})
+    if not labels:
+        families = sorted({f"{label.split('/')[0]}/*" for label in emitted if "/" in label})
+        near = did_you_mean(gate.on, [*sorted(emitted), *families])
+        yield "on", f"no task of this suite is called {gate.on!r}{near}"
+    metric, _, derived = gate.metric.rpartition(".")
+    if gate.metric in everywhere or derived not in DERIVED or gate.kind != "value":
+        metric = gate.metric
+    if metric not in everywhere:
+        known = here or everywhere
+        near = did_you_mean(metric, [*known, *(f"{m}.{d}" for m in known for d in DERIVED)])
+        remedy = near or f"; they emit {', '.join(known)}"
+        yield "metric", f"no task of this suite emits {metric!r}{remedy}"
+    elif labels and metric not in here:
+        remedy = f"they emit {', '.join(here)}"
+        yield "metric", f"no task that {gate.on!r} means emits {metric!r}; {remedy}"

@@ -1,0 +1,99 @@
+"""Packing rows into batches, and going on with smaller ones when memory runs out."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kdbench.errors import ModelError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class BatchLimits:
+    """How much goes into one forward pass.
+
+    `rows` is what the suite asked for (None: no limit but the others); `tokens` bounds rows times
+    padded length where nothing was asked for; `logits` bounds scored positions times vocabulary,
+    always.
+    """
+
+    rows: int | None
+    tokens: int
+    logits: int
+
+    @classmethod
+    def for_device(cls, device: str, batch_size: int | None) -> BatchLimits:
+        """Limits that suit a CPU (16 rows, 4,096 tokens) or an accelerator (256 rows, 32,768)."""
+        if device == "cpu":
+            tokens, rows, logits = 4096, 16, 1 << 27
+        else:
+            tokens, rows, logits = 32768, 256, 1 << 30
+        if batch_size is not None:
+            return cls(batch_size, 1 << 62, logits)
+        return cls(rows, tokens, logits)
+
+    def fit(self, rows: int, longest: int, logits: int = 0) -> bool:
+        """Whether a batch of so many rows of `longest` padded tokens is small enough."""
+        return (
+            (self.rows is None or rows <= self.rows)
+            and rows * longest <= self.tokens
+            and logits <= self.logits
+        )
+
+    def halve(self, rows: int) -> None:
+        """From now on at most half of `rows`."""
+        self.rows = max(1, rows // 2)
+
+
+def in_batches(
+    items: Sequence[T],
+    fits: Callable[[Sequence[T]], bool],
+    limits: BatchLimits,
+    run: Callable[[Sequence[T]], list[R]],
+) -> list[R]:
+    """`run` over consecutive batches of `items`, its answers joined in order.
+
+    A batch grows while it `fits` (one item always does). Where the device's memory runs out the
+    batch is halved, for the rest of the model's life; a single row that does not fit raises
+    `ModelError`.
+    """
+    import torch
+
+    answers: list[R] = []
+    while len(answers) < len(items):
+        batch = _next(items, len(answers), fits)
+        try:
+            got = run(batch)
+        except torch.cuda.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise ModelError(
+                    "out of device memory with a single row; use a shorter max_length, a smaller "
+                    "dtype (bfloat16), or device: cpu"
+                ) from error
+            got = None
+        if got is None:
+            # Outside the handler: the error's traceback would keep the batch's tensors alive.
+            limits.halve(len(batch))
+            _log.warning(
+                "out of device memory with %d rows; going on with %s", len(batch), limits.rows
+            )
+            gc.collect()
+            torch.cuda.empty_cache()
+        else:
+            answers.extend(got)
+    return answers
+
+
+def _next(items: Sequence[T], start: int, fits: Callable[[Sequence[T]], bool]) -> Sequence[T]:
+    end = start + 1
+    while end < len(items) and fits(items[start : end + 1]):
+        end += 1
+    return items[start:end]

@@ -1,0 +1,16 @@
+"""Optional packages: told by name, with the extra that brings them, before anything loads."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from kdbench.errors import ModelError
+
+
+def require(*packages: str, extra: str) -> None:
+    """Raise `ModelError` naming the extra to install where one of `packages` is missing."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ModelError(
+            f"the package {missing[0]} is not installed; `pip install 'kdbench[{extra}]'`"
+        )

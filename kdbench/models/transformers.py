@@ -1,0 +1,107 @@
+"""Models that the transformers library loads: a folder, a hub repository or a GGUF file, on CPU or
+GPU.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from kdbench.errors import ModelError, did_you_mean
+from kdbench.models.adapter import Adapter, AdapterParams, Download
+from kdbench.models.model_files import ModelFiles
+from kdbench.models.protocols import CHAT_TEMPLATE, GENERATE_TEXT, SCORE_ROLLING, SCORE_TEXT
+from kdbench.models.requirements import require
+from kdbench.registry import adapter
+
+if TYPE_CHECKING:
+    from kdbench.models.causal_lm import CausalLM
+
+DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
+
+
+class TransformersParams(AdapterParams):
+    """`models.<name>` with `adapter: transformers`; paths are relative to the suite's folder."""
+
+    path: str = Field(description="folder, .gguf file, or hf:org/name@revision")
+    gguf_file: str | None = Field(None, description="GGUF file inside that folder or repository")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub repository")
+    tokenizer: str | None = Field(None, description="another place to take the tokenizer from")
+    peft: str | None = Field(None, description="PEFT adapter to merge into the weights")
+    attn_implementation: str | None = Field(None, description="eager, sdpa, flash_attention_2, ...")
+    add_bos_token: bool | None = Field(
+        None, description="force a beginning-of-text token on or off; default: the tokenizer's way"
+    )
+    max_length: int | None = Field(
+        None, gt=0, description="tokens of context; default: what the model's configuration says"
+    )
+
+
+@adapter("transformers")
+class TransformersAdapter(Adapter):
+    about = "causal language models in safetensors or GGUF, loaded with transformers"
+    Params = TransformersParams
+    version: ClassVar[int] = 1
+    """Raised when the same files begin to give other numbers."""
+
+    @property
+    def files(self) -> ModelFiles:
+        """Where everything is that this model is made of."""
+        return ModelFiles.parse(
+            self.folder,
+            self.params.path,
+            gguf_file=self.params.gguf_file,
+            revision=self.params.revision,
+            tokenizer=self.params.tokenizer,
+            peft=self.params.peft,
+        )
+
+    def verbs(self) -> frozenset[str]:
+        plain = {SCORE_TEXT, SCORE_ROLLING, GENERATE_TEXT}
+        return frozenset(plain | {CHAT_TEMPLATE} if self.files.has_chat_template() else plain)
+
+    def check(self) -> None:
+        if self.settings.dtype not in DTYPES:
+            near = did_you_mean(self.settings.dtype, list(DTYPES))
+            raise ModelError(
+                f"no dtype named {self.settings.dtype!r}{near}; one of {', '.join(DTYPES)}"
+            )
+        self.files.check()
+        require("torch", "transformers", extra="lm")
+        if self.params.peft is not None:
+            require("peft", extra="peft")
+        if self.files.weights.file is not None:
+            require("gguf", "accelerate", extra="gguf")
+
+    def fingerprint(self) -> dict[str, str]:
+        parts = {"adapter": f"{self.name}/{self.version}", **self.files.fingerprint()}
+        parts["dtype"] = self.dtype()
+        parts["max_length"] = str(self.params.max_length or "model")
+        parts["add_bos_token"] = str(self.params.add_bos_token)
+        parts["attention"] = self.params.attn_implementation or "default"
+        if self.settings.trust_remote_code:
+            parts["remote_code"] = self.files.checkpoint().code_digest()
+        return parts
+
+    def tokenizer_fingerprint(self) -> str | None:
+        if self.downloads():
+            return None
+        return self.files.tokenizer().vocabulary_digest(self.params.add_bos_token)
+
+    def downloads(self) -> list[Download]:
+        return self.files.downloads()
+
+    def fetch(self) -> None:
+        self.files.fetch()
+
+    def dtype(self) -> str:
+        """The torch name of the dtype that the weights are loaded in."""
+        chosen = self.settings.dtype
+        return self.files.checkpoint().dtype() if chosen == "auto" else chosen
+
+    def load(self) -> CausalLM:
+        from kdbench.models.loading import load_causal_lm
+
+        self.check()
+        return load_causal_lm(self.files, self.params, self.settings, self.dtype())

@@ -1,0 +1,168 @@
+"""Data sets of the Hugging Face hub as they lie in its caches on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kdbench.errors import TaskError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_NOT_DATA = {"README.md", ".gitattributes", "dataset_infos.json", "LICENSE"}
+
+
+def hub_cache() -> Path:
+    """Where the hub's files are kept: what huggingface_hub would use, read at each call."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if value := os.environ.get(variable):
+            return Path(value).expanduser()
+    return _home() / "hub"
+
+
+def prepared_cache() -> Path:
+    """Where the datasets library keeps what it has converted."""
+    value = os.environ.get("HF_DATASETS_CACHE")
+    return Path(value).expanduser() if value else _home() / "datasets"
+
+
+def offline() -> bool:
+    """True where the user has forbidden the network to Hugging Face's libraries."""
+    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in names)
+
+
+def _home() -> Path:
+    if value := os.environ.get("HF_HOME"):
+        return Path(value).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base).expanduser() if base else Path.home() / ".cache") / "huggingface"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One configuration (`name`) of a data set, at a branch, tag or commit (None: main)."""
+
+    path: str
+    name: str | None
+    revision: str | None
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.name})" if self.name else self.path
+
+    @property
+    def by_hand(self) -> str:
+        """The command that puts the whole data set where it is looked for."""
+        revision = f" --revision {self.revision}" if self.revision else ""
+        return f"hf download --repo-type dataset {self.path}{revision}"
+
+    def commits(self) -> set[str]:
+        """Commits that are at hand with their data: the revision's own where the cache knows it.
+
+        Where it doesn't (nothing tells which commit a branch was), all that the datasets library
+        has prepared, so more than one means that a run could read any of them.
+        """
+        wanted = self.revision or "main"
+        if not _COMMIT.fullmatch(wanted):
+            ref = self._folder / "refs" / wanted
+            wanted = ref.read_text("utf-8").strip() if ref.is_file() else ""
+        prepared = self._prepared()
+        if wanted:
+            return {wanted} if wanted in prepared or self._has_files(wanted) else set()
+        return prepared if self.revision is None else set()
+
+    def pinned(self, commit: str, options: dict[str, Any]) -> dict[str, Any]:
+        """The dataset_path and dataset_kwargs that load just this commit.
+
+        Without the network the datasets library finds only what it has prepared itself; a snapshot
+        that was placed by hand is loaded as a folder.
+        """
+        if offline() and self._prepared() != {commit}:
+            if not self._has_files(commit):
+                raise TaskError(
+                    f"the data set {self} is prepared at several commits, and without the network "
+                    f"the datasets library can't be told to read {commit}; get its files with: "
+                    f"{self.by_hand} --revision {commit}"
+                )
+            rest = {key: value for key, value in options.items() if key != "revision"}
+            return {"dataset_path": str(self._snapshot(commit)), "dataset_kwargs": rest}
+        return {"dataset_path": self.path, "dataset_kwargs": {**options, "revision": commit}}
+
+    def fetch(self) -> None:
+        """Load it once, which fetches this configuration and no more."""
+        from datasets import load_dataset
+
+        try:
+            load_dataset(self.path, self.name, revision=self.revision)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise TaskError(
+                f"the data set {self} can't be fetched: {error}; by hand: {self.by_hand}"
+            ) from error
+
+    @property
+    def _folder(self) -> Path:
+        return hub_cache() / f"datasets--{self.path.replace('/', '--')}"
+
+    def _snapshot(self, commit: str) -> Path:
+        return self._folder / "snapshots" / commit
+
+    def _has_files(self, commit: str) -> bool:
+        return any(
+            path.name not in _NOT_DATA and not path.is_dir()
+            for path in self._snapshot(commit).rglob("*")
+        )
+
+    def _prepared(self) -> set[str]:
+        """Commits that the datasets library has converted.
+
+        They lie in <owner>___<set>/<configuration>/<version>/<commit>, the set in snake case.
+        """
+        owner, _, last = self.path.rpartition("/")
+        parted = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", last)
+        snake = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", parted).lower()
+        folder = prepared_cache() / f"{owner}___{snake}".removeprefix("___")
+        return {
+            path.name
+            for path in folder.glob("*/*/*")
+            if _COMMIT.fullmatch(path.name) and path.is_dir() and self._is_own(path.parts[-3])
+        }
+
+    def _is_own(self, configuration: str) -> bool:
+        own = self.name
+        return not own or configuration == own or configuration.startswith(f"{own}-")
+
+
+@cache
+def size(path: str, revision: str | None) -> int | None:
+    """Bytes of a data set on the hub, None where the hub can't be asked right now.
+
+    The whole repository is counted; a single configuration of it may be much smaller.
+    """
+    if offline() or not _reachable():
+        return None
+    import httpx
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi().dataset_info(path, revision=revision, timeout=3, files_metadata=True)
+    except (OSError, ValueError, httpx.HTTPError):
+        return None
+    sizes = [entry.size for entry in found.siblings or []]
+    return sum(size for size in sizes if size) if sizes else None
+
+
+@cache
+def _reachable() -> bool:
+    """Whether the hub answers at all: asked once, so that many data sets wait only once."""
+    import socket
+    from urllib.parse import urlparse
+
+    host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    try:
+        with socket.create_connection((host.hostname or "", host.port or 443), timeout=2):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,134 @@
+"""The suite that ships, on the models that ship."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from suites import rows, without_timestamps
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = ROOT / "suites" / "quickstart.yaml"
+SHIPPED = ROOT / "results" / "quickstart"
+LIGHT = """
+import sys
+from kdbench.cli import main
+sys.argv = ["kdbench", *{arguments!r}]
+try:
+    main()
+finally:
+    heavy = {{"torch", "transformers", "lm_eval", "datasets", "pandas", "scipy"}} & set(sys.modules)
+    print("heavy:", sorted(heavy), file=sys.stderr)
+"""
+
+
+def imports_of(arguments, environment, folder) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT.format(arguments=[str(a) for a in arguments])],
+        env=environment, cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["validate", SUITE], ["list", "tasks"], ["list", "adapters"], ["list", "metrics"],
+     ["schema"], ["run", SUITE, "--dry-run"], ["show", f"reasoning/{SUITE.parent}/quickstart/tasks/reading.yaml"]],
+    ids=["help", "validate", "tasks", "adapters", "metrics", "schema", "dry-run", "show"],
+)  # fmt: skip
+def test_light_commands_import_nothing_heavy(arguments, environment, tmp_path):
+    assert imports_of(arguments, environment, tmp_path) == "heavy: []"
+
+
+@pytest.mark.slow
+def test_a_rerun_with_nothing_to_do_imports_nothing_heavy(kdbench, environment, tmp_path):
+    kdbench("run", SUITE, "--limit", "2", "--results", tmp_path)
+    again = ["run", SUITE, "--limit", "2", "--results", tmp_path]
+    assert imports_of(again, environment, tmp_path) == "heavy: []"
+
+
+@pytest.mark.slow
+def test_the_shipped_models_give_the_shipped_samples(kdbench, tmp_path):
+    from kdbench.results.published import Published
+
+    kdbench("run", SUITE, "--limit", "24", "--results", tmp_path)
+    fresh, shipped = Published(tmp_path / "quickstart"), Published(SHIPPED)
+    by_subject = {(c["label"], c["model"]): c["samples"] for c in shipped.read_run()["cells"]}
+    compared = 0
+    for cell in fresh.read_run()["cells"]:
+        expected = {s.id: s for s in shipped.read_samples(by_subject[cell["label"], cell["model"]])}
+        for sample in fresh.read_samples(cell["samples"]):
+            for metric, score in sample.scores.items():
+                assert score == pytest.approx(expected[sample.id].scores[metric], abs=1e-3)
+                compared += 1
+    assert compared >= 24 * 4 * 4
+
+
+def test_the_shipped_table_is_computed_from_the_shipped_samples(kdbench, tmp_path):
+    shutil.copytree(SHIPPED, tmp_path / "quickstart")
+    table = tmp_path / "quickstart" / "metrics.csv"
+    before = table.read_text()
+    table.unlink()
+    kdbench("table", tmp_path / "quickstart", "--rebuild")
+    assert table.read_text() == before
+
+
+def test_the_shipped_results_show_what_the_quickstart_promises():
+    """The teacher beats every student, and distillation beats the baseline, beyond the intervals."""
+    found = rows(SHIPPED / "metrics.csv")
+    accuracies = [r for r in found if r["metric"] in ("acc.gap", "exact_match.gap")]
+    assert len(accuracies) == 9
+    assert all(float(row["ci_high"]) < 0 for row in accuracies)
+    gains = [r for r in found if r["metric"].endswith(".gain_over_baseline")]
+    assert any(float(row["ci_low"]) > 0 for row in gains)
+    assert {row["status"] for row in found} == {"ok"}
+
+
+@pytest.mark.slow
+def test_batch_sizes_give_the_same_rows(kdbench, tmp_path):
+    tables = []
+    for size in (1, 7, 64):
+        root = tmp_path / f"batch-{size}"
+        kdbench("run", SUITE, "--limit", "20", "--batch-size", size, "--results", root)
+        tables.append(rows(root / "quickstart" / "metrics.csv"))
+    for row, *others in zip(*tables, strict=True):
+        for other in others:
+            for column, text in row.items():
+                if column in ("value", "ci_low", "ci_high") and text:
+                    # float32 sums differ in the last digits with the shape of a batch
+                    assert float(other[column]) == pytest.approx(float(text), rel=1e-5, abs=1e-6)
+                elif column != "created":
+                    assert other[column] == text
+
+
+@pytest.mark.slow
+def test_sigkill_while_real_models_answer_loses_nothing(environment, kdbench, tmp_path):
+    arguments = [sys.executable, "-m", "kdbench", "run", str(SUITE), "--limit", "64", "-q"]
+    began = time.monotonic()
+    kdbench("run", SUITE, "--limit", "64", "-q", "--results", tmp_path / "whole")
+    seconds = time.monotonic() - began
+    expected = without_timestamps(tmp_path / "whole" / "quickstart" / "metrics.csv")
+    draw = random.Random(2)
+    for moment in range(2):
+        root = tmp_path / f"killed-{moment}"
+        run = subprocess.Popen([*arguments, "--results", str(root)], env=environment, cwd=tmp_path)
+        time.sleep(draw.uniform(0.4, 0.95) * seconds)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        kdbench("run", SUITE, "--limit", "64", "-q", "--results", root)
+        assert without_timestamps(root / "quickstart" / "metrics.csv") == expected
+
+
+def test_validate_of_the_quickstart_names_its_cells_and_no_download(kdbench):
+    plan = json.loads(kdbench("validate", SUITE, "--json").stdout)
+    assert len(plan["cells"]) == 16
+    assert plan["downloads"] == []
+    assert len({cell["key"] for cell in plan["cells"]}) == 16

@@ -1,0 +1,1 @@
+"""Is a number odd? The smallest honest plugin: one task, one adapter, no weights."""

@@ -1,0 +1,122 @@
+"""The task `parity`: the model is asked whether numbers are odd."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+from pydantic import Field
+
+from kdbench.errors import TaskError
+from kdbench.models.protocols import GENERATE_TEXT, Prompt
+from kdbench.registry import task
+from kdbench.results.sample import Sample
+from kdbench.tasks.task import Context, Item, Metric, ModelTask, PairTask, TaskParams
+
+
+class ParityParams(TaskParams):
+    count: int = Field(40, description="how many numbers are asked about")
+    group_of: int = Field(1, description="so many numbers share a cluster")
+    question: str = Field("Is {} odd? ", description="the prompt")
+
+
+def numbers(params: ParityParams, limit: int | None) -> list[Item]:
+    found = []
+    for index in range(params.count)[:limit]:
+        prompt = params.question.format(index * 7919 % 1000)
+        name = sha256(f"{index}:{prompt}".encode()).hexdigest()[:16]
+        found.append(Item(name, index, f"c{index // params.group_of}", prompt))
+    return found
+
+
+def right(item: Item) -> str:
+    digits = "".join(character for character in item.payload if character.isdigit())
+    return "yes" if int(digits) % 2 else "no"
+
+
+@task("parity")
+class Parity(ModelTask):
+    version = 1
+    about = "says whether numbers are odd"
+    source = "this package"
+    Params = ParityParams
+
+    @property
+    def label(self) -> str:
+        return "parity/odd"
+
+    def verbs(self) -> frozenset[str]:
+        return frozenset({GENERATE_TEXT})
+
+    def metrics(self) -> list[Metric]:
+        return [
+            Metric("acc", "fraction", "higher", "share of numbers judged right"),
+            Metric("length", "characters", "lower", "length of the answer"),
+        ]
+
+    def protocol(self) -> dict[str, str]:
+        return {"prompt": self.params.question.strip()}
+
+    def data_fingerprint(self) -> str:
+        return f"numbers-{self.params.count}"
+
+    def items(self, limit: int | None) -> Sequence[Item]:
+        return numbers(self.params, limit)
+
+    def measure(self, model: Any, items: Sequence[Item], context: Context) -> list[Sample]:
+        prompts = [
+            Prompt(item.payload, ("\n",), 4, seed=context.sample_seed(item.id)) for item in items
+        ]
+        answers = model.generate_text(prompts)
+        return [
+            Sample(
+                item.id,
+                item.index,
+                item.cluster,
+                {"acc": float(answer.text == right(item)), "length": float(len(answer.text))},
+                prompt=item.payload,
+                target=right(item),
+                output=answer.text,
+            )
+            for item, answer in zip(items, answers, strict=True)
+        ]
+
+
+@task("parity.pair")
+class ParityPair(PairTask):
+    version = 1
+    about = "share of numbers on which teacher and student say the same"
+    source = "this package"
+    Params = ParityParams
+    same_tokenizer = True
+    timing = True
+
+    @property
+    def label(self) -> str:
+        return "parity.pair/same"
+
+    def verbs(self) -> frozenset[str]:
+        return frozenset({GENERATE_TEXT})
+
+    def metrics(self) -> list[Metric]:
+        return [Metric("agreement", "fraction", "higher", "share of equal answers")]
+
+    def protocol(self) -> dict[str, str]:
+        return {"prompt": self.params.question.strip()}
+
+    def data_fingerprint(self) -> str:
+        return f"numbers-{self.params.count}"
+
+    def items(self, limit: int | None) -> Sequence[Item]:
+        return numbers(self.params, limit)
+
+    def measure(
+        self, teacher: Any, student: Any, items: Sequence[Item], context: Context
+    ) -> list[Sample]:
+        if self.params.count == 13:
+            raise TaskError("thirteen numbers bring bad luck")
+        prompts = [Prompt(item.payload, ("\n",), 4) for item in items]
+        both = zip(items, teacher.generate_text(prompts), student.generate_text(prompts), strict=True)
+        return [
+            Sample(item.id, item.index, item.cluster, {"agreement": float(a.text == b.text)})
+            for item, a, b in both
+        ]
