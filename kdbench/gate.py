@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from kdbench.errors import did_you_mean
 
@@ -31,6 +31,20 @@ _EXAMPLE = "a gate reads like 'retention of acc on reasoning/* >= 0.97'"
 _BOUNDS = {">=": "min", "≥": "min", "<=": "max", "≤": "max"}
 _INSTEAD = {">": ">=", "=>": ">=", "<": "<=", "=<": "<=", "==": ">= or <=", "=": ">= or <="}
 _WORD = r"[^\s<>=≥≤]+"
+
+
+def _check_share(number: float) -> float:
+    if not 0 < number < 1:
+        percent = f"; write {number / 100:g}" if 1 < number < 100 else ""
+        raise ValueError(f"must be more than 0 and less than 1, got {number:g}{percent}")
+    return number
+
+
+Share = Annotated[
+    float,
+    AfterValidator(_check_share),
+    Field(json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+]
 
 
 class Gate(BaseModel):
@@ -74,7 +88,7 @@ class Gate(BaseModel):
         Field(ge=0, description="`no_worse_than` only: how much worse will do (default 0)."),
     ] = None
     confidence: Annotated[
-        float, Field(gt=0, lt=1, description="Of the interval; default: settings.confidence.")
+        Share, Field(description="Of the interval; default: settings.confidence.")
     ] = 0.95
     severity: Annotated[Literal["fail", "warn"], Field(description="What a broken gate does.")] = (
         "fail"
@@ -251,7 +265,9 @@ def _task_faults(gate: Gate, emitted: Mapping[str, Collection[str]]) -> Iterator
     metric, _, derived = gate.metric.rpartition(".")
     if gate.metric in everywhere or derived not in DERIVED or gate.kind != "value":
         metric = gate.metric
-    if metric not in everywhere:
+    if gate.kind != "value" and derived in DERIVED and metric not in everywhere:
+        yield "metric", f"{metric!r} is a pair's own already: bound it without '{gate.kind}'"
+    elif metric not in everywhere:
         known = here or everywhere
         near = did_you_mean(metric, [*known, *(f"{m}.{d}" for m in known for d in DERIVED)])
         remedy = near or f"; they emit {', '.join(known)}"

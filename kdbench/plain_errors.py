@@ -227,7 +227,8 @@ def _message(errors: Sequence[_Error], value: Any, written: str | None) -> str:
         return "must not be empty"
     if len(errors) == 1 and first.type in _CONSTRAINTS:
         got = str(len(value)) if first.type in ("too_short", "too_long") else got
-        return f"{_CONSTRAINTS[first.type].format(**first.ctx)}, got {got}"
+        limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in first.ctx.items()}
+        return f"{_CONSTRAINTS[first.type].format(**limits)}, got {got}"
     if len(errors) == 1 and first.type in ("value_error", "assertion_error"):
         return str(first.ctx.get("error", first.msg))
     expected = list(dict.fromkeys(_expected(error) for error in errors))

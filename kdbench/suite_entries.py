@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from kdbench import registry
+from kdbench.gate import Share
 
 DEFAULT_ADAPTER = "transformers"
 
@@ -43,13 +44,6 @@ def _check_device(text: str) -> str:
     return text
 
 
-def _check_share(number: float) -> float:
-    if not 0 < number < 1:
-        percent = f"; write {number / 100:g}" if 1 < number < 100 else ""
-        raise ValueError(f"must be more than 0 and less than 1, got {number:g}{percent}")
-    return number
-
-
 Count = Annotated[int, Field(ge=1, le=_MAX_INT)]
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 Device = Annotated[
@@ -80,14 +74,7 @@ class Settings(Frozen):
     batch_size: Annotated[
         BatchSize, Field(description="Rows per forward pass; auto: what fits.")
     ] = "auto"
-    confidence: Annotated[
-        float,
-        AfterValidator(_check_share),
-        Field(
-            description="Of every interval, between 0 and 1.",
-            json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        ),
-    ] = 0.95
+    confidence: Annotated[Share, Field(description="Of every interval, between 0 and 1.")] = 0.95
     workers: Annotated[
         int, Field(ge=1, le=1024, description="Worker processes that measure at the same time.")
     ] = 1

@@ -262,8 +262,8 @@ class Reading:
         shared = {key: mapping[key] for key in mapping if key in TaskEntry.model_fields}
         own = {k: v for k, v in mapping.items() if k != "task" and k not in TaskEntry.model_fields}
         options = self.parse(TaskEntry, shared, where)
-        name = word if word in registry.tasks.names() else word.split("/")[0]
         try:
+            name = word if word in registry.tasks.names() else word.split("/")[0]
             task_class = registry.tasks.get(name)
         except UnknownNameError as error:
             self._wrong(at, str(error))
@@ -280,13 +280,11 @@ class Reading:
         params = self.parse(task_class.Params, own, where, also)
         if params is None or options is None:
             return
-        limits = {
-            "limit": options.limit if "limit" in shared else settings.limit,
-            "own_limit": options.limit,
-        }
+        limit = options.limit if "limit" in shared else settings.limit
+        limits = {"limit": limit, "own_limit": options.limit}
         try:
             members = task_class.expand(params, self.folder)
-            specs = [_task_spec(name, task_class, own, self.folder, limits) for own in members]
+            specs = [_task_spec(name, task_class, each, self.folder, limits) for each in members]
         except (KdbenchError, OSError) as error:
             self._wrong(where, str(error))
             return
@@ -337,7 +335,8 @@ class Reading:
             if gate is None:
                 continue
             for key, message in faults(gate, known_tasks, known_pairs, self.model_names):
-                key = "kind" if isinstance(entry, dict) and key not in entry else key
+                if key == "metric" and isinstance(entry, dict) and key not in entry:
+                    key = "kind"
                 self._wrong((*where, key), message)
             if gate in found:
                 self._wrong(where, f"the same gate as gates[{found.index(gate)}]; remove one")
@@ -360,6 +359,12 @@ class Reading:
         if not isinstance(data, dict):
             self._expected("a sentence or a mapping", where, entry)
             return None
+        if "metric" not in data and "kind" not in data:
+            unknown = data.keys() - Gate.model_fields.keys()
+            for meant in ("metric", "kind"):
+                if key := _misspelt(meant, unknown):
+                    self._wrong((*where, key), _unknown(key, meant), at_key=True)
+                    return None
         return self.parse(Gate, {"confidence": settings.confidence, **data}, where)
 
 

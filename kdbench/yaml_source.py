@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from yaml.composer import ComposerError
 from yaml.reader import Reader
 
 from kdbench.errors import Problem, SuiteError
@@ -28,6 +29,7 @@ MAX_VALUES = 50_000
 MAX_DEPTH = 40
 MAX_DIGITS = 1_000
 
+_TOO_DEEP = f"lists and mappings are nested more than {MAX_DEPTH} deep"
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
 _SIMPLE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -37,6 +39,16 @@ class _Loader(yaml.SafeLoader):
     """Composes nodes only; scalars resolve by the core schema instead of PyYAML's YAML 1.1."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own class attribute, emptied
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise ComposerError(None, None, _TOO_DEEP, mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 _SCALARS = {
@@ -164,21 +176,18 @@ def parse_yaml(text: str, file: str) -> YamlSource:
     loader = _Loader(text_only)
     try:
         node = loader.get_single_node()
-        if node is None:
-            return YamlSource(file, text, None)
-        walk = _Walk(file)
-        data = walk.plain(node, (), ())
     except yaml.MarkedYAMLError as error:
         raise SuiteError([_syntax_problem(file, error)]) from error
-    except RecursionError as error:
-        message = "lists and mappings are nested too deeply"
-        raise SuiteError([Problem(file, None, None, "", message)]) from error
     except (ValueError, OverflowError) as error:
         mark = loader.get_mark()  # PyYAML lets these escape for `\UFFFFFFFF` and `%YAML 9...9`
         message = f"not valid YAML: {error}"
         raise SuiteError([Problem(file, mark.line + 1, mark.column + 1, "", message)]) from error
     finally:
         loader.dispose()
+    if node is None:
+        return YamlSource(file, text, None)
+    walk = _Walk(file)
+    data = walk.plain(node, (), ())
     if walk.refused:
         raise SuiteError(in_order([*walk.refused, *walk.duplicates]))
     return YamlSource(file, text, data, tuple(walk.duplicates), walk.values, walk.keys)
@@ -204,7 +213,9 @@ def _syntax_problem(file: str, error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     if context in ("while scanning a simple key", "while scanning a quoted scalar"):
         mark = error.context_mark or mark  # where it begins says more than where reading gave up
-    if r"'\t'" in what:
+    if what == _TOO_DEEP:
+        message = what
+    elif r"'\t'" in what:
         message = "a tab can't stand here; indent with spaces"
     elif context == "while scanning an alias":
         message = "not valid YAML: text that begins with '*' needs quotes"
@@ -248,8 +259,7 @@ class _Walk:
         if id(node) in inside:
             raise SuiteError([self._problem(node, where, "this anchor holds an alias of itself")])
         if len(where) > MAX_DEPTH:
-            message = f"lists and mappings are nested more than {MAX_DEPTH} deep"
-            raise SuiteError([self._problem(node, where[:3], message)])
+            raise SuiteError([self._problem(node, where[:3], _TOO_DEEP)])
         if len(self.values) > MAX_VALUES:
             message = f"aliases unfold this file to more than {MAX_VALUES:,} values"
             raise SuiteError([self._problem(node, where[:3], message)])
@@ -301,6 +311,9 @@ class _Walk:
             return self._entries[id(node)]
         if id(node) in inside:
             raise SuiteError([self._problem(node, where, "this mapping merges itself ('<<')")])
+        if len(inside) > MAX_DEPTH:
+            message = f"merges ('<<') of merges go more than {MAX_DEPTH} deep"
+            raise SuiteError([self._problem(node, where, message)])
         own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         merge_key: yaml.Node | None = None

@@ -51,7 +51,13 @@ def save_tokenizer(
 
 
 def save_llama(
-    folder: Path, *, seed: int = 0, context: int = 96, rows: int = 400, **more: Any
+    folder: Path,
+    *,
+    seed: int = 0,
+    context: int = 96,
+    rows: int = 400,
+    dtype: str = "float32",
+    **more: Any,
 ) -> Path:
     """A two-layer Llama whose weights are large enough to have opinions."""
     import torch
@@ -71,7 +77,7 @@ def save_llama(
         bos_token_id=1,
         **more,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
     return folder
 
 
@@ -80,3 +86,53 @@ def save_model(folder: Path, *, bos: bool = True, adds_bos: bool = False, **more
     save_llama(folder, **more)
     save_tokenizer(folder, bos=bos, adds_bos=adds_bos)
     return folder
+
+
+def save_gguf(folder: Path, file: Path) -> Path:
+    """The model in `folder` (`save_model`) as a float32 GGUF file for llama.cpp."""
+    import json
+
+    import gguf
+    from safetensors.numpy import load_file
+
+    config = json.loads((folder / "config.json").read_text())
+    words = json.loads((folder / "tokenizer.json").read_text())
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_rope_dimension_count(config["hidden_size"] // config["num_attention_heads"])
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    special = {token["id"] for token in words["added_tokens"]}
+    vocabulary = sorted(words["model"]["vocab"].items(), key=lambda pair: pair[1])
+    writer.add_token_list([word for word, _ in vocabulary])
+    kinds = gguf.TokenType
+    writer.add_token_types(
+        [kinds.CONTROL if index in special else kinds.NORMAL for _, index in vocabulary]
+    )
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in words["model"]["merges"]]
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(0)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(TEMPLATE)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        for kind, heads in (("q", "num_attention_heads"), ("k", "num_key_value_heads")):
+            if name.endswith(f"self_attn.{kind}_proj.weight"):
+                # GGUF interleaves the two halves that the rotation pairs.
+                split = tensor.reshape(config[heads], 2, -1, tensor.shape[1])
+                tensor = split.swapaxes(1, 2).reshape(tensor.shape)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file

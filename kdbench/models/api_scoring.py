@@ -126,7 +126,8 @@ class EchoScores:
         if None in given:
             raise ModelError(
                 f"{self.url}: the server has no log-probability for the first token of a text; "
-                "name the model's tokenizer with `tokenizer`, so that a beginning-of-text token goes first"
+                "name the model's tokenizer with `tokenizer`, so that a beginning-of-text token "
+                "goes first"
             )
         greedy = True
         for logprob, top in zip(given, logprobs["top_logprobs"][start:end], strict=True):
@@ -200,7 +201,8 @@ class LlamaCppScores:
         if forced != token:
             raise ModelError(
                 f"{self.url}: the server could not be made to take token {token} (it took "
-                f"{forced}); its tokenizer is not the one named with `tokenizer`, or it lacks logit_bias"
+                f"{forced}); its tokenizer is not the one named with `tokenizer`, or it lacks "
+                "logit_bias"
             )
         return logprob, logprob >= best - _TIE
 

@@ -10,7 +10,7 @@ from typing import Any
 from kdbench.errors import ModelError
 from kdbench.models.batches import BatchLimits, in_batches
 from kdbench.models.protocols import Generated, Prompt
-from kdbench.models.scoring import nonsense
+from kdbench.models.scoring import check_ids, nonsense
 from kdbench.models.tokens import TextEncoder
 
 PASSED_ON = frozenset({"repetition_penalty", "no_repeat_ngram_size", "min_new_tokens"})
@@ -46,6 +46,9 @@ def check_prompt(prompt: Prompt, known: frozenset[str]) -> None:
             f"this adapter has no generation option {', '.join(unknown)}; it knows "
             f"{', '.join(sorted(known)) or 'none beyond temperature, top_p and top_k'}"
         )
+    for name, value in prompt.options.items():
+        if not isinstance(value, (int, float)):
+            raise ModelError(f"generation option {name}: {value!r} is no number")
     sampled = prompt.options.get("do_sample")
     if sampled is not None and bool(sampled) != (prompt.temperature > 0):
         raise ModelError(
@@ -69,7 +72,8 @@ class TextGenerator:
         self.encoder = encoder
         self.limits = limits
         self.ends = _ends_of_text(model, encoder.tokenizer)
-        self.padding = _padding(model, encoder.tokenizer)
+        self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        self.padding = _padding(encoder.tokenizer, self.vocabulary)
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Generated]:
         """One answer for each prompt. Prompts too long for the context lose tokens on their left.
@@ -80,6 +84,8 @@ class TextGenerator:
         for index, prompt in enumerate(prompts):
             groups[Settings.of(prompt)].append(index)
         encoded = self.encoder.prompts([prompt.text for prompt in prompts])
+        for tokens in encoded:
+            check_ids(tokens, self.vocabulary)
         answers: dict[int, Generated] = {}
         for settings, members in groups.items():
             room = self._room(settings)
@@ -207,11 +213,10 @@ def _ends_of_text(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(int(token) for token in [*listed, tokenizer.eos_token_id] if token is not None)
 
 
-def _padding(model: Any, tokenizer: Any) -> int:
+def _padding(tokenizer: Any, vocabulary: int) -> int:
     """A token that the model has an embedding for; the attention mask hides it."""
-    rows = model.get_input_embeddings().weight.shape[0]
     for token in (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id):
-        if token is not None and token < rows:
+        if token is not None and token < vocabulary:
             return int(token)
     return 0
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from kdbench.errors import ModelError
 from kdbench.models.adapter import Download
@@ -189,7 +189,7 @@ def _asking(ref: HubRef, question: Callable[[], T]) -> T:
     )
 
     # Its base is the error of whichever HTTP library this release of the hub's library uses.
-    broken: tuple[type[BaseException], ...] = HfHubHTTPError.__mro__[1:2]
+    broken = cast("type[Exception]", HfHubHTTPError.__mro__[1])
     try:
         return question()
     except (GatedRepoError, RepositoryNotFoundError) as error:
@@ -199,7 +199,7 @@ def _asking(ref: HubRef, question: Callable[[], T]) -> T:
         ) from error
     except RevisionNotFoundError as error:
         raise ModelError(f"{ref}: the repository has no revision {ref.revision!r}") from error
-    except (OSError, LocalEntryNotFoundError, *broken) as error:
+    except (OSError, LocalEntryNotFoundError, broken) as error:
         raise Unreachable(
             f"{ref}: the hub can't be reached ({type(error).__name__}); try again, set HF_ENDPOINT "
             f"to a mirror, or place the files in {ref.folder()} by hand"

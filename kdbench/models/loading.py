@@ -28,10 +28,13 @@ def load_causal_lm(
     model = _model(files, params, settings, dtype, device)
     if files.peft is not None:
         model = _merged(model, files.peft.at_hand())
-    rows = int(model.get_input_embeddings().weight.shape[0])
-    largest = max(tokenizer.get_vocab().values(), default=-1)
-    if largest >= rows:
-        raise ModelError(mismatch(str(files.weights.at_hand()), largest, rows))
+    # transformers adds special tokens of its own to a tokenizer from GGUF; `check` has counted the
+    # file's.
+    if (files.own_tokenizer or files.weights).file is None:
+        rows = int(model.get_input_embeddings().weight.shape[0])
+        largest = max(tokenizer.get_vocab().values(), default=-1)
+        if largest >= rows:
+            raise ModelError(mismatch(str(files.weights.at_hand()), largest, rows))
     model.eval()
     length = params.max_length or context_length(model.config, tokenizer)
     encoder = TextEncoder(tokenizer, length, params.add_bos_token)
@@ -84,7 +87,8 @@ def _model(
     if missing:
         raise ModelError(
             f"{folder}: the weights lack {len(missing)} tensors ({', '.join(missing[:3])}), which "
-            "would be filled at random; fetch the model again, or check that config.json belongs to it"
+            "would be filled at random; fetch the model again, or check that config.json belongs "
+            "to it"
         )
     return model
 

@@ -38,6 +38,7 @@ class TokenScorer:
         shared: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
             if row.scored:
+                check_ids(row.tokens, self.vocabulary)
                 shared[row.tokens[:-1]].append(index)
         # Longest first: what does not fit into memory fails at once, and padding stays small.
         inputs = sorted(shared, key=lambda tokens: (-len(tokens), tokens))
@@ -115,7 +116,7 @@ class TokenScorer:
         return found
 
     def _try_selecting(self) -> bool:
-        """Whether this architecture gives the same logits when its head sees some positions only."""
+        """Whether this architecture gives the same logits when its head sees but some positions."""
         import torch
 
         device = self.model.device
@@ -128,6 +129,16 @@ class TokenScorer:
         if part.shape != (1, *full.shape):
             return False
         return bool((part[0].float() - full).abs().max() <= 0.02 * full.std())
+
+
+def check_ids(tokens: Sequence[int], vocabulary: int) -> None:
+    """Raise `ModelError` for a token that a model with so many embedding rows does not know."""
+    largest = max(tokens)
+    if largest >= vocabulary:
+        raise ModelError(
+            f"tokenizer mismatch: a text holds token {largest}, and the model's embedding has only "
+            f"{vocabulary} rows; name the tokenizer that the model was trained with (`tokenizer`)"
+        )
 
 
 def nonsense(model: Any) -> str:

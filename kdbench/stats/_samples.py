@@ -23,6 +23,15 @@ class Clusters:
         """Every sample is its own cluster, so clustering changes nothing."""
         return self.count == self.codes.size
 
+    @property
+    def lone(self) -> bool:
+        """All samples, and more than one, share a single cluster: nothing to compare it with."""
+        return self.count == 1 and not self.singletons
+
+    def named(self, method: str) -> str:
+        """``method`` as an estimate from these clusters names it."""
+        return method if self.singletons else f"{method} (clustered)"
+
     def sizes(self) -> Floats:
         """Number of samples in each cluster, shape (count,)."""
         return np.bincount(self.codes, minlength=self.count).astype(np.float64)

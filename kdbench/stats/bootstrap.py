@@ -58,7 +58,7 @@ def clustered_bootstrap(
     value = float(_apply(statistic, total)[0])
     method = f"clustered bootstrap ({replicates}, seed {seed})"
     if groups.count == 1:
-        method = "undefined (one sample)" if groups.singletons else "undefined (one cluster)"
+        method = "undefined (one cluster)" if groups.lone else "undefined (one sample)"
         return Estimate(value, math.nan, math.nan, method, n, groups.count)
 
     tail = _expanded_tail(confidence, groups.count)

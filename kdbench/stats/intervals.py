@@ -104,7 +104,7 @@ def ratio_of_sums(
     root = math.sqrt(cross**2 + curvature * spread)
     low = value - (cross + root) / curvature
     high = value + (root - cross) / curvature
-    return Estimate(value, low, high, _named("fieller", groups), top.size, groups.count)
+    return Estimate(value, low, high, groups.named("fieller"), top.size, groups.count)
 
 
 def effective_size(residuals: Floats, groups: Clusters, confidence: float) -> float:
@@ -141,7 +141,7 @@ def t_interval(data: Floats, groups: Clusters, confidence: float) -> Estimate:
         return _without_interval(value, _one_unit(groups), groups)
     variance, degrees = _variance_of_sum(data - value, groups)
     half = two_sided_t(confidence, degrees) * math.sqrt(variance) / data.size
-    return Estimate(value, value - half, value + half, _named("t", groups), data.size, groups.count)
+    return Estimate(value, value - half, value + half, groups.named("t"), data.size, groups.count)
 
 
 def _variance_of_sum(residuals: Floats, groups: Clusters) -> tuple[float, float]:
@@ -168,11 +168,11 @@ def _variance_of_sum(residuals: Floats, groups: Clusters) -> tuple[float, float]
 
 def _binary_mean(data: Floats, groups: Clusters, confidence: float) -> Estimate:
     value = float(data.mean())
-    if groups.count == 1 and not groups.singletons:
+    if groups.lone:
         return _without_interval(value, _one_unit(groups), groups)
     size = effective_size(data - value, groups, confidence)
     low, high = _wilson(value, size, two_sided_z(confidence))
-    return Estimate(value, low, high, _named("wilson", groups), data.size, groups.count)
+    return Estimate(value, low, high, groups.named("wilson"), data.size, groups.count)
 
 
 def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
@@ -185,12 +185,8 @@ def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
     return low, high
 
 
-def _named(method: str, groups: Clusters) -> str:
-    return method if groups.singletons else f"{method} (clustered)"
-
-
 def _one_unit(groups: Clusters) -> str:
-    return "undefined (one sample)" if groups.singletons else "undefined (one cluster)"
+    return "undefined (one cluster)" if groups.lone else "undefined (one sample)"
 
 
 def _without_interval(value: float, method: str, groups: Clusters) -> Estimate:

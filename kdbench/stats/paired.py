@@ -14,14 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kdbench.stats._distributions import binomial_cdf, two_sided_z
-from kdbench.stats._samples import (
-    Clusters,
-    Labels,
-    clusters_of,
-    column,
-    is_binary,
-    paired_columns,
-)
+from kdbench.stats._samples import Labels, clusters_of, column, is_binary, paired_columns
 from kdbench.stats.estimate import Estimate
 from kdbench.stats.intervals import effective_size, ratio_of_sums, t_interval
 
@@ -102,7 +95,7 @@ def difference(
     ours, theirs = paired_columns(student, teacher, "student", "teacher")
     groups = clusters_of(clusters, ours.size)
     change = ours - theirs
-    if not (is_binary(ours) and is_binary(theirs)) or _one_cluster(groups):
+    if not (is_binary(ours) and is_binary(theirs)) or groups.lone:
         return t_interval(change, groups, confidence)
 
     value = float(change.mean())
@@ -111,7 +104,7 @@ def difference(
     z = two_sided_z(confidence)
     high = max(value, _tango_upper(gained, lost, size, z))
     low = min(value, -_tango_upper(lost, gained, size, z))
-    return Estimate(value, low, high, _named("tango", groups), ours.size, groups.count)
+    return Estimate(value, low, high, groups.named("tango"), ours.size, groups.count)
 
 
 def retention(
@@ -140,17 +133,17 @@ def retention(
     if total == 0:
         method = "undefined (teacher mean is 0)"
         return Estimate(math.nan, math.nan, math.nan, method, ours.size, groups.count)
-    if not (is_binary(ours) and is_binary(theirs)) or _one_cluster(groups):
+    if not (is_binary(ours) and is_binary(theirs)) or groups.lone:
         return ratio_of_sums(ours, theirs, clusters, confidence)
 
     value = float(ours.sum()) / total
     size = effective_size(ours - value * theirs, groups, confidence)
     both = float((ours * theirs).mean()) * size
-    gained, lost = float(ours.mean()) * size - both, float(theirs.mean()) * size - both
+    gained, lost = float((ours > theirs).mean()) * size, float((ours < theirs).mean()) * size
     z = two_sided_z(confidence)
     high = max(value, _ratio_upper(both, gained, lost, z))
     low = 0.0 if value == 0 else min(value, 1 / _ratio_upper(both, lost, gained, z))
-    return Estimate(value, low, high, _named("score", groups), ours.size, groups.count)
+    return Estimate(value, low, high, groups.named("score"), ours.size, groups.count)
 
 
 def permutation_test(
@@ -173,7 +166,7 @@ def permutation_test(
     if permutations < 1:
         raise ValueError(f"permutations must be at least 1, got {permutations}")
     sums = clusters_of(clusters, values.size).sums(values)
-    sums = sums[sums != 0]
+    sums = sums[np.abs(sums) > 1e-12 * np.abs(values).sum()]
     if sums.size == 0:
         return 1.0
     threshold = abs(float(sums.sum())) - 1e-9 * float(np.abs(sums).sum())
@@ -238,11 +231,3 @@ def _root(excess: Callable[[float], float], low: float, high: float) -> float:
             high = middle
         else:
             low = middle
-
-
-def _one_cluster(groups: Clusters) -> bool:
-    return groups.count == 1 and not groups.singletons
-
-
-def _named(method: str, groups: Clusters) -> str:
-    return method if groups.singletons else f"{method} (clustered)"

@@ -224,6 +224,7 @@ class Reasoning(ModelTask):
             system=asked.system_instruction,
             generation=self._generation,
             cluster_by=asked.cluster_by,
+            may_draw=yamls.may_draw(self._config),
         )
         overrides = yamls.from_json(asked.overrides)
         return Documents(self._task_name, self._path, overrides, self._folders, settings)

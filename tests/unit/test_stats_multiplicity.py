@@ -2,26 +2,17 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
 from kdbench.stats import benjamini_hochberg, holm
 
-some = settings(max_examples=40, deadline=None, derandomize=True)
-p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
-
-@some
-@given(p_values)
-def test_holm_agrees_with_statsmodels(p: list[float]) -> None:
-    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
-
-
-@some
-@given(p_values)
-def test_benjamini_hochberg_agrees_with_statsmodels(p: list[float]) -> None:
-    assert benjamini_hochberg(p) == pytest.approx(multipletests(p, method="fdr_bh")[1])
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_adjusted_p_values_agree_with_statsmodels(count: int) -> None:
+    rng = np.random.default_rng(count)
+    for p in (rng.uniform(size=count), rng.uniform(size=count) ** 4, rng.integers(0, 3, count) / 2):
+        assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+        assert benjamini_hochberg(p) == pytest.approx(multipletests(p, method="fdr_bh")[1])
 
 
 def test_holm_by_hand() -> None:

@@ -219,7 +219,7 @@ def test_random_permutations_never_give_a_p_value_of_zero() -> None:
 
 def test_no_difference_gives_a_p_value_of_one() -> None:
     assert permutation_test([0, 0, 0]) == 1
-    assert permutation_test([1, -1, 2, -2], ["a", "a", "b", "b"]) == 1
+    assert permutation_test([0.3, -0.1, -0.2, 0.7, -0.6, -0.1], list("aaabbb")) == 1
 
 
 def test_a_permutation_test_without_permutations_is_refused() -> None:

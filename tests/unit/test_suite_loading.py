@@ -1,6 +1,6 @@
 """A suite that is right is resolved: names, defaults, overrides, adapters and tasks."""
 
-# ruff: noqa: F401, F811 - fixtures are imported
+# ruff: noqa: E501, F401, F811 - fixtures are imported
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from pydantic import ValidationError
 from suite_fakes import GOOD, Folder, Load, Quiz, Server, load, only_fakes, told
 
+from kdbench import registry
 from kdbench.errors import SettingsConflictError, SuiteError, UnknownNameError
 from kdbench.models.adapter import LoadSettings
 from kdbench.suite import PairSpec, load_suite, shipped_suite
@@ -52,8 +53,8 @@ def test_everything_but_models_pairs_and_tasks_has_a_default(load: Load) -> None
 
 
 def test_empty_optional_sections_count_as_left_out(load: Load) -> None:
-    assert load(SMALL + "settings:\ngates:\n") == load(SMALL + "settings:\ngates:\n")
-    assert load(SMALL + "settings:\ngates:\n").gates == ()
+    empty, without = load(SMALL + "settings:\ngates:\n"), load(SMALL)
+    assert (empty.settings, empty.gates) == (without.settings, without.gates)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,24 @@ def test_a_wrong_section_raises_no_problems_in_others(told: Told) -> None:
     ]
 
 
+def test_a_plugin_that_cannot_be_imported_is_told_where_its_task_is_named(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        name, value = "mine", "no_such_package.tasks"
+
+        def load(self) -> None:
+            raise ImportError("No module named 'no_such_package'")
+
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [Broken()] * (group == "kdbench.tasks")
+    )
+    monkeypatch.setattr(registry, "tasks", registry.Registry("task", (), "kdbench.tasks"))
+    (line,) = told(SMALL.replace("speed", "mine/x"))
+    assert line.startswith("s.yaml:3:9: tasks[0]: the plugin 'no_such_package.tasks'")
+    assert line.endswith("mend or uninstall its package")
+
+
 def test_a_place_in_the_file_can_be_told_later(load: Load) -> None:
     suite = load(GOOD)
     assert str(suite.problem(("models", "small"), "m")) == "s.yaml:5:10: models.small: m"
@@ -226,7 +245,9 @@ def test_a_suite_can_be_sent_to_another_process(load: Load) -> None:
 
 
 def test_settings_of_the_command_line_win_over_the_file(load: Load) -> None:
-    changed = load(GOOD).with_settings(dtype="float64", device="mps", batch_size=2, seed=1, workers=3)
+    changed = load(GOOD).with_settings(
+        dtype="float64", device="mps", batch_size=2, seed=1, workers=3
+    )
     assert (changed.settings.seed, changed.settings.workers) == (1, 3)
     for model in changed.models.values():
         assert (model.load.dtype, model.load.device, model.load.batch_size) == ("float64", "mps", 2)
@@ -280,9 +301,19 @@ def test_ten_models_and_ten_tasks_load_in_less_than_a_tenth_of_a_second(load: Lo
 
 
 def test_importing_the_suite_imports_nothing_heavy() -> None:
-    code = "import sys, kdbench.suite; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    code = "import sys, kdbench.suite; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(eval(found.stdout))
-    heavy = {"torch", "transformers", "lm_eval", "datasets", "scipy", "pandas", "numpy", "typer", "rich"}
+    loaded = {name.split(".")[0] for name in found.stdout.split()}
+    heavy = {
+        "torch",
+        "transformers",
+        "lm_eval",
+        "datasets",
+        "scipy",
+        "pandas",
+        "numpy",
+        "typer",
+        "rich",
+    }
     assert not loaded & heavy
     assert {"pydantic", "yaml"} <= loaded

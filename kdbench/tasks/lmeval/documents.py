@@ -26,6 +26,9 @@ from kdbench.tasks.lmeval.yamls import FunctionReference, is_local_data
 _NOT_FOR_TASK = ("tag", "group", "task_list")
 _TEMPLATE_FIELDS = ("doc_to_text", "doc_to_target", "doc_to_choice")
 _TEMPLATES_KEPT = 4096
+_NAMES_LOOKED_UP = 3
+"""How often lm-eval looks up a task's name between loading and asking: each time draws a random name
+that is thrown away, so that a task whose code draws at random asks something else without it."""
 
 
 class Conversation(str):
@@ -57,7 +60,11 @@ class Question:
 
 @dataclass
 class Settings:
-    """What a suite can change about how lm-eval asks."""
+    """What a suite can change about how lm-eval asks.
+
+    `may_draw` says that the task's Python code may use random numbers. What it draws must not depend
+    on what an earlier run left in a cache, so nothing is then taken from there or skipped.
+    """
 
     shots: int
     fewshot_seed: int
@@ -66,6 +73,7 @@ class Settings:
     system: str | None
     generation: Mapping[str, Any]
     cluster_by: str | None
+    may_draw: bool
 
 
 @dataclass
@@ -88,8 +96,10 @@ class Documents:
     @cached_property
     def task(self) -> Any:
         """lm-eval's task with its documents. Raises `TaskError` where they can't be loaded."""
-        with _quiet(), self._random_state():
+        with _quiet(), _caching(not self.settings.may_draw), self._random_state():
             made = self._make_task()
+            for _ in range(_NAMES_LOOKED_UP):
+                _ = made.task_name
         made.set_fewshot_seed(self.settings.fewshot_seed)
         return made
 
@@ -116,7 +126,7 @@ class Documents:
         config = self._config()
         self._check_files(config)
         try:
-            return _task_class()(config=config)
+            return _task_class(self.settings.may_draw)(config=config)
         except (
             OSError, ValueError, TypeError, KeyError, AttributeError, ImportError,
             TemplateError, datasets.exceptions.DatasetsError,
@@ -253,14 +263,12 @@ def _resolved(value: Any) -> Any:
     return [_resolved(part) for part in value] if isinstance(value, list) else value
 
 
-def _task_class() -> Any:
+def _task_class(may_draw: bool) -> Any:
     from lm_eval.api.task import ConfigurableTask
 
     class Task(ConfigurableTask):  # type: ignore[misc]
         def fewshot_docs(self) -> Any:
-            own = self.fewshot_cfg.process_docs or self.config.process_docs
-            # a process_docs may use up random numbers, so that one is always run
-            return super().fewshot_docs() if self.config.num_fewshot or own else None
+            return super().fewshot_docs() if self.config.num_fewshot or may_draw else None
 
         @cached_property
         def eval_docs(self) -> Any:
@@ -311,6 +319,21 @@ def _compiled_once(templates: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         del vars(env)["from_string"]
+
+
+@contextmanager
+def _caching(wanted: bool) -> Iterator[None]:
+    """Whether the datasets library may take a processed split from its cache."""
+    import datasets
+
+    before = datasets.is_caching_enabled()
+    if before and not wanted:
+        datasets.disable_caching()
+    try:
+        yield
+    finally:
+        if before:
+            datasets.enable_caching()
 
 
 @contextmanager

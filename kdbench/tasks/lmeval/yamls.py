@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,7 @@ _NOT_IN_HASH = frozenset(
 )  # fmt: skip
 """Keys that name or describe a task, or that the protocol states in parts of their own."""
 
+_DRAWS = re.compile(rb"random|shuffle|train_test_split")
 _DATA_PATHS = ("data_files", "data_dir", "cache_dir")
 
 
@@ -166,6 +168,13 @@ def function_sources(config: Mapping[str, Any]) -> set[tuple[str, bytes]]:
             found[path] = path.read_bytes()
             waiting.extend(_siblings(path, found[path]))
     return {(path.name, text) for path, text in found.items()}
+
+
+def may_draw(config: Mapping[str, Any]) -> bool:
+    """Whether a function of the task may use random numbers, by the look of its source."""
+    if any(reference.source is None for reference in references(config)):
+        return True
+    return any(_DRAWS.search(text) for _, text in function_sources(config))
 
 
 def _siblings(path: Path, text: bytes) -> Iterator[Path]:

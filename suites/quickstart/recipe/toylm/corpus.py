@@ -73,6 +73,7 @@ def reading_rows() -> list[Row]:
                     "question_type": question.type,
                     "passage": passage.text,
                     "question": question.question,
+                    "stem": question.stem,
                     "choices": list(question.choices),
                     "answer": question.answer,
                 }

@@ -108,7 +108,7 @@ def train(
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % 50 == 0 or step + 1 == schedule.steps:
+        if (step + 1) % 20 == 0 or step + 1 == schedule.steps:
             record.seconds = time.monotonic() - began
             record.final_loss = {kind: sum(v) / len(v) for kind, v in recent.items()}
             losses = "  ".join(f"{kind} {v:.3f}" for kind, v in record.final_loss.items())

@@ -3,8 +3,7 @@
 Every test passage introduces five people.  Each of them keeps one thing at one place and has one plan;
 the questions differ in how far the answer is from the words of the question:
 
-* ``place`` and ``plan`` follow one sentence in reading order;
-* ``thing`` goes against the reading order (from the place back to the thing);
+* ``place``, ``plan`` and ``thing`` follow one sentence;
 * ``chain`` joins two sentences (from the plan to the person to the place).
 """
 
@@ -51,17 +50,23 @@ class Fact:
 
 @dataclass(frozen=True)
 class Question:
-    """A multiple-choice question; ``answer`` is an index into ``choices``."""
+    """A multiple-choice question; ``answer`` is an index into ``choices``.
+
+    The answer is a whole sentence: ``stem`` and then one of the choices.
+    """
 
     type: str
     question: str
+    stem: str
     choices: tuple[str, ...]
     answer: int
 
     def as_answer(self, rng: Random) -> Answer:
         """Return the right choice with another choice as its plausible falsification."""
         others = [text for index, text in enumerate(self.choices) if index != self.answer]
-        return Answer(f" {self.choices[self.answer]}\n", f" {rng.choice(others)}\n")
+        return Answer(
+            f" {self.stem} {self.choices[self.answer]}\n", f" {self.stem} {rng.choice(others)}\n"
+        )
 
 
 @dataclass(frozen=True)
@@ -121,17 +126,18 @@ def _question(rng: Random, kind: str, facts: list[Fact]) -> Question:
     answer = rng.randrange(len(offered))
     fact = offered[answer]
     if kind == "plan":
-        wording = f"What does {fact.name} plan to do?"
+        wording, stem = f"What does {fact.name} plan to do?", f"{fact.name} plans to"
         choices = tuple(other.plan for other in offered)
     elif kind == "thing":
-        wording = f"What is kept {fact.place}?"
+        wording, stem = f"What does {fact.name} keep {fact.place}?", f"{fact.name} keeps"
         choices = tuple(other.thing for other in offered)
     else:
-        wording = f"Where does {fact.name} keep {fact.thing}?"
+        wording, stem = f"Where does {fact.name} keep {fact.thing}?", f"{fact.name} keeps it"
         if kind == "chain":
             wording = f"Where does the person who plans to {fact.plan} keep something?"
+            stem = "That person keeps it"
         choices = tuple(other.place for other in offered)
-    return Question(kind, wording, choices, answer)
+    return Question(kind, wording, stem, choices, answer)
 
 
 def make_passage(rng: Random, side: Side, people: int, rounds: int) -> Passage:

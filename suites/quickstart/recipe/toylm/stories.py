@@ -1,7 +1,8 @@
 """Stories of three or four sentences whose last word follows from what came before.
 
-``recall`` stories end in a word that was said earlier; ``trade`` stories end in a word that goes
-with the trade of a person (the knowledge of the toy world); ``trade_recall`` stories need both.
+``recall`` stories end in a word that was said earlier and a ``recital`` repeats a whole list;
+``trade`` stories end in a word that goes with the trade of a person (the knowledge of the toy
+world); ``trade_recall`` stories need both.
 """
 
 from __future__ import annotations
@@ -26,13 +27,22 @@ from .lexicon import (
 
 @dataclass(frozen=True)
 class Story:
-    """A story as the text before the last word, the last word, and a plausible wrong word."""
+    """A story as the text before the last word, the last word, and a plausible wrong word.
+
+    ``recited`` is the end of the context where that, too, follows from what came before.
+    """
 
     type: str
-    context: str
+    beginning: str
     last_word: str
     wrong: str
     key: str
+    recited: str = ""
+
+    @property
+    def context(self) -> str:
+        """Return everything before the last word."""
+        return self.beginning + self.recited
 
     @property
     def text(self) -> str:
@@ -43,8 +53,13 @@ class Story:
         """Return the story in the format of the task ``completion``."""
         return Document(
             kind="story",
-            prompts=(self.context,),
-            answers=(Answer(f" {self.last_word}.", f" {self.wrong}."),),
+            prompts=(self.beginning,),
+            answers=(
+                Answer(
+                    f"{self.recited} {self.last_word}.",
+                    f"{self.recited} {self.wrong}.",
+                ),
+            ),
             keys=(self.key,),
         )
 
@@ -113,11 +128,23 @@ def _trade_recall(rng: Random) -> Story:
     return Story("trade_recall", context, words[asked], words[1 - asked], key)
 
 
+def _recital(rng: Random) -> Story:
+    first, second = rng.sample(NAMES, 2)
+    words = rng.sample(OBJECTS, rng.randint(5, 9))
+    before = ", ".join(words[:-1])
+    beginning = (
+        f"{first} reads out a list: {before}, {words[-1]}. {second} repeats what {first} said:"
+    )
+    key = f"recital {' '.join(words)}"
+    return Story("recital", beginning, words[-1], rng.choice(words[:-1]), key, f" {before},")
+
+
 _MAKERS: dict[str, Callable[[Random], Story]] = {
     "recall_object": _recall_object,
     "recall_name": _recall_name,
     "trade": _trade,
     "trade_recall": _trade_recall,
+    "recital": _recital,
 }
 
 STORY_TYPES: tuple[str, ...] = tuple(_MAKERS)
