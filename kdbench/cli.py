@@ -330,7 +330,7 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
             typer.echo(line)
 
 
-_UsageError = typer.BadParameter.__mro__[2]
+_UsageError: Any = typer.BadParameter.__mro__[2]
 """Base of the command line library's own errors, which typer does not export by name."""
 
 
@@ -348,6 +348,6 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
     except _UsageError as error:
-        error.show()  # type: ignore[attr-defined]
+        error.show()
         sys.exit(EXIT_USAGE)
     sys.exit(code if isinstance(code, int) else 0)

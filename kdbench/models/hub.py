@@ -24,7 +24,8 @@ T = TypeVar("T")
 PREFIX = "hf:"
 ASK_SECONDS = 5.0
 
-_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?\Z")
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?\Z")
+_REVISION = re.compile(r"\w[\w./-]*\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 
@@ -50,7 +51,10 @@ class HubRef:
             raise ModelError(
                 f"{text!r} and `revision: {revision}` name two revisions; keep only one of them"
             )
-        return cls(repo, written or revision or "main")
+        named = written or revision or "main"
+        if not _REVISION.match(named) or ".." in named:
+            raise ModelError(f"{named!r} names no revision; write a branch, a tag or a commit")
+        return cls(repo, named)
 
     def __str__(self) -> str:
         return f"{PREFIX}{self.repo}@{self.revision}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from kdbench.results.sample import Sample
@@ -59,6 +59,16 @@ class Joined:
         return f"unmatched samples: {self.only_first} of the first, {self.only_second} of the second"
 
 
+    def scored(self, metric: str) -> Joined:
+        """Only samples that have a score of `metric` on both sides; some are not scored at all."""
+        both = [
+            (one, other)
+            for one, other in zip(self.first, self.second, strict=True)
+            if metric in one.scores and metric in other.scores
+        ]
+        return replace(self, first=[one for one, _ in both], second=[other for _, other in both])
+
+
 def join(first: Sequence[Sample], second: Sequence[Sample]) -> Joined:
     """Match samples by the hash of what was asked, keeping the first one's order."""
     by_id = {sample.id: sample for sample in second}
@@ -80,6 +90,7 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
     from kdbench import stats
 
     name = metric.name
+    pair = pair.scored(name)
     if not pair.first:
         reason = "teacher and student share no sample (their prompts or documents differ)"
         return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
@@ -100,9 +111,10 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
     if _binary(teacher) and _binary(student):
         lost = [float(t > s) for t, s in zip(teacher, student, strict=True)]
         gained = [float(s > t) for t, s in zip(teacher, student, strict=True)]
-        for label, values, better in (("lost", lost, "lower"), ("gained", gained, "higher")):
-            share = stats.mean(values, clusters, confidence=confidence)
-            found.append(Measurement(f"{name}.{label}", "fraction", better, share, note))  # type: ignore[arg-type]
+        share = stats.mean(lost, clusters, confidence=confidence)
+        found.append(Measurement(f"{name}.lost", "fraction", "lower", share, note))
+        share = stats.mean(gained, clusters, confidence=confidence)
+        found.append(Measurement(f"{name}.gained", "fraction", "higher", share, note))
     return found
 
 
@@ -110,6 +122,7 @@ def against_baseline(metric: Metric, pair: Joined, confidence: float) -> list[Me
     """What distillation gained: student (second) minus the baseline trained without it (first)."""
     from kdbench import stats
 
+    pair = pair.scored(metric.name)
     if metric.aggregation != "mean" or not pair.first:
         return []
     baseline, student = _values(metric, pair.first), _values(metric, pair.second)
@@ -132,7 +145,10 @@ def _likelihood_ratio(metric: Metric, pair: Joined, confidence: float) -> list[M
         ]
         loss = stats.mean(nats, pair.clusters, confidence=confidence)
     else:
-        rows = [(t.scores[metric.name], s.scores[metric.name]) for t, s in zip(pair.first, pair.second, strict=True)]
+        rows = [
+            (t.scores[metric.name], s.scores[metric.name])
+            for t, s in zip(pair.first, pair.second, strict=True)
+        ]
         loss = stats.ratio_of_sums(
             [t[0] - s[0] for t, s in rows],
             [t[1] for t, _ in rows],
@@ -146,10 +162,7 @@ def _likelihood_ratio(metric: Metric, pair: Joined, confidence: float) -> list[M
     return [Measurement(f"{metric.name}.ratio", "ratio", "lower", ratio, pair.unmatched)]
 
 
-def _map(estimate: Estimate, function: object) -> Estimate:
-    from dataclasses import replace
-
-    assert callable(function)
+def _map(estimate: Estimate, function: Callable[[float], float]) -> Estimate:
     return replace(
         estimate,
         value=function(estimate.value),

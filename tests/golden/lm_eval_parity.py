@@ -49,9 +49,7 @@ class HashModel:
     """kdbench's verbs."""
 
     def score_text(self, requests: Sequence[Continuation]) -> list[Scored]:
-        return [
-            Scored(logprob(r.context, r.text), greedy(r.context, r.text), 1) for r in requests
-        ]
+        return [Scored(logprob(r.context, r.text), greedy(r.context, r.text), 1) for r in requests]
 
     def score_rolling(self, texts: Sequence[str]) -> list[Scored]:
         return [Scored(logprob(text), False, 1) for text in texts]

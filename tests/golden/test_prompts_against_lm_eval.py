@@ -97,7 +97,8 @@ def exclaim(resps, docs):
 TASKS: dict[str, str] = {
     "choice": CHOICE,
     "choice by name": CHOICE.replace("answer", "'{{word}}'"),
-    "first shots": CHOICE + "fewshot_split: train\nfewshot_config: {sampler: first_n}\nnum_fewshot: 3\n",
+    "first shots": CHOICE
+    + "fewshot_split: train\nfewshot_config: {sampler: first_n}\nnum_fewshot: 3\n",
     "shots from the same split": CHOICE + "fewshot_split: test\nnum_fewshot: 2\n",
     "listed shots": GENERATE
     + "num_fewshot: 1\nfewshot_config: {sampler: first_n, samples: "

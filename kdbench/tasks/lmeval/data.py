@@ -47,8 +47,14 @@ def fingerprint(config: Mapping[str, Any], folders: Sequence[Path]) -> str:
 
 def downloads(config: Mapping[str, Any]) -> list[Download]:
     """The data set that a run would have to fetch; nothing where it is at hand or local."""
-    if config.get("custom_dataset") or is_local_data(config) or not config.get("dataset_path"):
+    if config.get("custom_dataset") or not config.get("dataset_path"):
         return []
+    if is_local_data(config):
+        return [
+            Download(f"{file.path} of the data set {file.repository}", None, file.by_hand)
+            for file in _remote_files(config)
+            if file.local() is None
+        ]
     repository = _repository(config)
     if repository.commits():
         return []
@@ -58,7 +64,10 @@ def downloads(config: Mapping[str, Any]) -> list[Download]:
 
 def fetch(config: Mapping[str, Any]) -> None:
     """Download what `downloads` names, into the Hugging Face cache."""
-    if downloads(config):
+    if is_local_data(config):
+        for file in _remote_files(config):
+            file.fetch()
+    elif downloads(config):
         _repository(config).fetch()
 
 
@@ -114,6 +123,13 @@ def _map_files(value: Any, folders: Sequence[Path]) -> Any:
 
 
 def _matching(name: str, folders: Sequence[Path]) -> list[Path]:
+    if remote := hub.RemoteFile.parse(name):
+        if (path := remote.local()) is None:
+            raise TaskError(
+                f"{remote.path} of the data set {remote.repository} is not in the Hugging Face "
+                f"cache ({hub.hub_cache()}); fetch it with: {remote.by_hand}"
+            )
+        return [path]
     if "://" in name:
         raise TaskError(
             f"the data file {name} lies on a server, which can change it unnoticed; download it "
@@ -127,6 +143,15 @@ def _matching(name: str, folders: Sequence[Path]) -> list[Path]:
             return [path]
     looked = ", ".join(str(path.parent) for path in _candidates(name, folders))
     raise TaskError(f"no data file {name}; looked in {looked}")
+
+
+def _remote_files(config: Mapping[str, Any]) -> Iterator[hub.RemoteFile]:
+    named = (config.get("dataset_kwargs") or {}).get("data_files") or []
+    values = named.values() if isinstance(named, Mapping) else [named]
+    for value in values:
+        for name in [value] if isinstance(value, str) else value:
+            if file := hub.RemoteFile.parse(str(name)):
+                yield file
 
 
 def _folder(name: str, folders: Sequence[Path]) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from kdbench.errors import TaskError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_FILE = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)")
 _NOT_DATA = {"README.md", ".gitattributes", "dataset_infos.json", "LICENSE"}
 
 
@@ -65,10 +66,7 @@ class Repository:
         Where it doesn't (nothing tells which commit a branch was), all that the datasets library
         has prepared, so more than one means that a run could read any of them.
         """
-        wanted = self.revision or "main"
-        if not _COMMIT.fullmatch(wanted):
-            ref = self._folder / "refs" / wanted
-            wanted = ref.read_text("utf-8").strip() if ref.is_file() else ""
+        wanted = self._known_commit()
         prepared = self._prepared()
         if wanted:
             return {wanted} if wanted in prepared or self._has_files(wanted) else set()
@@ -102,6 +100,20 @@ class Repository:
                 f"the data set {self} can't be fetched: {error}; by hand: {self.by_hand}"
             ) from error
 
+    def cached_file(self, name: str) -> Path | None:
+        """One file at the revision, None where the hub's cache doesn't have it."""
+        commit = self._known_commit()
+        path = self._snapshot(commit) / name
+        return path if commit and path.is_file() else None
+
+    def _known_commit(self) -> str:
+        """The commit that the revision was when it was last looked up; empty where never."""
+        wanted = self.revision or "main"
+        if _COMMIT.fullmatch(wanted):
+            return wanted
+        ref = self._folder / "refs" / wanted
+        return ref.read_text("utf-8").strip() if ref.is_file() else ""
+
     @property
     def _folder(self) -> Path:
         return hub_cache() / f"datasets--{self.path.replace('/', '--')}"
@@ -133,6 +145,40 @@ class Repository:
     def _is_own(self, configuration: str) -> bool:
         own = self.name
         return not own or configuration == own or configuration.startswith(f"{own}-")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file of a data set on the hub, as data_files name it: hf://datasets/owner/set/path."""
+
+    repository: Repository
+    path: str
+
+    @classmethod
+    def parse(cls, url: str) -> RemoteFile | None:
+        """None for anything that is no such address."""
+        match = _FILE.fullmatch(url)
+        return match and cls(Repository(match[1], None, match[2]), match[3])
+
+    @property
+    def by_hand(self) -> str:
+        return f"{self.repository.by_hand} {self.path}"
+
+    def local(self) -> Path | None:
+        """Where the hub's cache keeps it, None where it doesn't."""
+        return self.repository.cached_file(self.path)
+
+    def fetch(self) -> None:
+        from huggingface_hub import hf_hub_download
+
+        where = self.repository
+        try:
+            hf_hub_download(where.path, self.path, repo_type="dataset", revision=where.revision)
+        except (OSError, ValueError) as error:
+            raise TaskError(
+                f"{self.path} of the data set {where} can't be fetched: {error}; "
+                f"by hand: {self.by_hand}"
+            ) from error
 
 
 @cache

@@ -132,7 +132,8 @@ def _question(rng: Random, kind: str, facts: list[Fact]) -> Question:
         wording, stem = f"What does {fact.name} keep {fact.place}?", f"{fact.name} keeps"
         choices = tuple(other.thing for other in offered)
     else:
-        wording, stem = f"Where does {fact.name} keep {fact.thing}?", f"{fact.name} keeps it"
+        wording = f"Where does {fact.name} keep {fact.thing}?"
+        stem = f"{fact.name} keeps {fact.thing}"
         if kind == "chain":
             wording = f"Where does the person who plans to {fact.plan} keep something?"
             stem = "That person keeps it"

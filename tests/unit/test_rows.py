@@ -1,0 +1,82 @@
+"""From samples to rows: groups are pooled, failures are carried, nothing needs a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kdbench.results.sample import Sample
+from kdbench.run.rows import CellView, Header, Pair, table_rows
+from kdbench.run.worker import blocks
+from kdbench.tasks.task import Item, Metric
+
+HEADER = Header("s", 0, 0.95, [Pair("kl", "t", "s", "forward-kl", "b")])
+ACC = Metric("acc", "fraction", "higher", "")
+
+
+def view(model: str, scores: list[float], label: str = "x/one", group: str | None = None) -> CellView:
+    samples = [Sample(f"i{k}", k, f"c{k}", {"acc": score}) for k, score in enumerate(scores)]
+    return CellView(
+        label=label, group=group, protocol=f"harness=h; task={label}; shots=0", metrics=[ACC],
+        model=model, teacher="", student="", key=f"{label}-{model}-key", status="done", reason="",
+        hardware="CPU", finished="2026-01-01T00:00:00+00:00", kdbench="0", summary={},
+        read=lambda: samples,
+    )  # fmt: skip
+
+
+def found(cells: list[CellView]) -> dict[tuple[str, str, str], object]:
+    return {(row.task, row.metric, row.model): row for row in table_rows(HEADER, cells)}
+
+
+def test_a_group_is_the_mean_over_all_documents_of_its_members():
+    cells = [
+        view(model, scores, label, "x/all")
+        for model, half in (("t", [1.0, 1.0]), ("s", [1.0, 0.0]), ("b", [0.0, 0.0]))
+        for label, scores in (("x/one", half), ("x/two", [1.0] * 6))
+    ]
+    rows = found(cells)
+    assert rows["x/all", "acc", "s"].value == pytest.approx(7 / 8)
+    assert rows["x/all", "acc", "s"].n == 8
+    assert rows["x/all", "acc.retention", "s"].value == pytest.approx(7 / 8)
+    assert rows["x/all", "acc", "t"].protocol == "harness=h; shots=0; members=2"
+    assert rows["x/one", "acc", "s"].value == pytest.approx(0.5)
+
+
+def test_a_group_with_a_failed_member_fails_with_its_reason():
+    cells = [view(m, [1.0, 0.0], label, "x/all") for m in "tsb" for label in ("x/one", "x/two")]
+    cells[3] = replace(cells[3], status="failed", reason="no disk")
+    row = found(cells)["x/all", "acc", "s"]
+    assert (row.status, row.reason) == ("failed", "x/two: no disk")
+
+
+def test_a_failed_teacher_fails_the_pair_and_not_the_student():
+    cells = [replace(view("t", []), status="failed", reason="boom"), view("s", [1.0, 0.0])]
+    rows = found(cells)
+    assert rows["x/one", "acc", "s"].status == "ok"
+    assert rows["x/one", "acc.gap", "s"].status == "failed"
+    assert rows["x/one", "acc.gap", "s"].reason == "t: boom"
+
+
+def test_a_baseline_outside_of_every_pair_has_its_own_row():
+    rows = found([view("t", [1, 1, 1]), view("s", [1, 1, 0]), view("b", [1, 0, 0])])
+    row = rows["x/one", "acc", "b"]
+    assert (row.role, row.method, row.pair) == ("student", "baseline", "")
+    assert rows["x/one", "acc.gain_over_baseline", "s"].value == pytest.approx(1 / 3)
+
+
+def test_samples_without_a_metrics_score_are_left_out_of_it():
+    cell = view("t", [1.0, 0.0, 1.0])
+    samples = [replace(s, scores={}) if s.index == 1 else s for s in cell.read()]
+    rows = found([replace(cell, read=lambda: samples), view("s", [0.0, 1.0, 1.0])])
+    assert (rows["x/one", "acc", "t"].value, rows["x/one", "acc", "t"].n) == (1.0, 2)
+    assert (rows["x/one", "acc.gap", "s"].value, rows["x/one", "acc.gap", "s"].n) == (-0.5, 2)
+
+
+def test_blocks_have_the_same_borders_whatever_is_stored():
+    items = [Item(f"i{k}", k, "c", None) for k in range(70)]
+    assert [len(block) for block in blocks(items, 32, set())] == [32, 32, 6]
+    rest = blocks(items, 32, set(range(5)) | {40})
+    assert [[item.index for item in block][:1] for block in rest] == [[5], [32], [64]]
+    assert [len(block) for block in rest] == [27, 31, 6]
+    assert blocks(items, 32, set(range(70))) == []
