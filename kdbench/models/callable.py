@@ -122,7 +122,16 @@ class CallableAdapter(Adapter):
         """Drop modules of the same name that this process imported for another suite."""
         top = self.module.split(".")[0]
         known = sys.modules.get(top)
-        if known is None or Path(known.__file__ or "").resolve().is_relative_to(folder):
+        if known is None:
+            return
+        here = folder / top
+        file = getattr(known, "__file__", None)
+        paths = [file] if file else list(getattr(known, "__path__", []))
+        if {Path(path).resolve() for path in paths} <= {
+            here,
+            here.with_suffix(".py"),
+            here / "__init__.py",
+        }:
             return
         for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
             del sys.modules[name]

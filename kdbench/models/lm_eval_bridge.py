@@ -13,8 +13,8 @@ from kdbench.models.protocols import Continuation, Generated, Prompt, Scored
 class LmEvalModel:
     """Wraps an `lm_eval.api.model.LM` (0.4.13) that has a tokenizer (`tok_encode`).
 
-    lm-eval returns text alone: the token count is that of the text encoded again, and an answer
-    counts as cut off by length exactly where it has as many tokens as were allowed.
+    lm-eval returns text alone: its token count is that of the text encoded again, and an answer with
+    as many tokens as were allowed counts as cut off by length.
     """
 
     def __init__(self, lm: Any, *, seed_key: str | None = None) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from suite_fakes import GOOD, Load, load, only_fakes, told
 
-from kdbench.gate import DERIVED, Gate, parse_sentence
+from kdbench.suite.gate import DERIVED, Gate, parse_sentence
 from kdbench.tasks.compare import PAIR_METRICS
 
 Told = Callable[[str | bytes], list[str]]

@@ -16,7 +16,7 @@ from kdbench import registry
 from kdbench.errors import KdbenchError
 from kdbench.suite import suite_json_schema
 from kdbench.tasks.task import TaskParams
-from kdbench.yaml_source import parse_yaml
+from kdbench.suite.yaml_source import parse_yaml
 
 Told = Callable[[str | bytes], list[str]]
 

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from kdbench.suite import load_suite, suite_json_schema
-from kdbench.yaml_source import parse_yaml
+from kdbench.suite.yaml_source import parse_yaml
 
 SUITES = sorted((Path(__file__).resolve().parents[2] / "suites").glob("*.yaml"))
 

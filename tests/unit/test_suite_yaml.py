@@ -15,7 +15,7 @@ from suite_fakes import GOOD, Load, load, only_fakes, told
 
 from kdbench.errors import SuiteError
 from kdbench.suite import load_suite
-from kdbench.yaml_source import MAX_VALUES, parse_yaml
+from kdbench.suite.yaml_source import MAX_VALUES, parse_yaml
 
 Told = Callable[[str | bytes], list[str]]
 

@@ -64,6 +64,7 @@ class Entry:
     tasks: tuple[str, ...] = ()
 
 
+@cache
 def lm_eval_version() -> str:
     """Version of the installed lm-eval; `TaskError` where there is none."""
     try:
@@ -72,6 +73,7 @@ def lm_eval_version() -> str:
         raise TaskError(_MISSING) from None
 
 
+@cache
 def tasks_folder() -> Path:
     """Where the installed lm-eval keeps its task files, found without importing it."""
     spec = find_spec("lm_eval")

@@ -6,15 +6,19 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from random import Random
 
 import torch
 from torch.nn import functional
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from .batches import Batch
+from .batches import Batch, Encoded
 from .document import Kind
 
 Sources = dict[Kind, Iterator[Batch]]
+SAMPLED_TOKENS = 12
+"""How many tokens of an answer a student samples at most."""
+
 Loss = Callable[[LlamaForCausalLM, Batch, int], torch.Tensor]
 
 
@@ -79,6 +83,75 @@ def forward_kl(teacher: LlamaForCausalLM) -> Loss:
     return loss
 
 
+class OnPolicy:
+    """Generalized distillation on the student's own answers.
+
+    The first steps are plain forward KL: what an untrained student samples teaches nothing.  After
+    them every other step lets the student answer one question per document and minimizes
+    KL(student || teacher) on the tokens that it sampled.
+    """
+
+    def __init__(
+        self,
+        teacher: LlamaForCausalLM,
+        tokenizer: PreTrainedTokenizerFast,
+        first_step: int,
+        seed: int,
+    ) -> None:
+        self.teacher = teacher
+        self.first_step = first_step
+        self.rng = Random(f"questions {seed}")
+        self.off_policy = forward_kl(teacher)
+        self.pad = int(tokenizer.pad_token_id)
+        self.ends = [int(tokenizer.encode("\n")[0]), int(tokenizer.eos_token_id)]
+
+    def __call__(self, model: LlamaForCausalLM, batch: Batch, step: int) -> torch.Tensor:
+        """Return the loss of one batch."""
+        if step < self.first_step or step % 2 == 0:
+            return self.off_policy(model, batch, step)
+        ids, weight = self._sample(model, [self._prompt(row) for row in batch.rows])
+        with torch.no_grad():
+            target = log_probs(self.teacher, ids)
+        ours = log_probs(model, ids)
+        return weighted_mean((ours.exp() * (ours - target)).sum(dim=-1), weight)
+
+    def _prompt(self, row: Encoded) -> tuple[int, ...]:
+        """Return a document up to the beginning of one of its answers."""
+        starts = [
+            index
+            for index in range(1, len(row.ids))
+            if row.answer[index] and not row.answer[index - 1]
+        ]
+        return row.ids[: self.rng.choice(starts)]
+
+    def _sample(
+        self, model: LlamaForCausalLM, prompts: list[tuple[int, ...]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return right-padded prompts with sampled answers, and weight 1 on the sampled tokens."""
+        longest = max(len(prompt) for prompt in prompts)
+        padded = torch.full((len(prompts), longest), self.pad)
+        for index, prompt in enumerate(prompts):
+            padded[index, longest - len(prompt) :] = torch.tensor(prompt)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model.generate(
+                input_ids=padded,
+                attention_mask=(padded != self.pad).long(),
+                do_sample=True,
+                top_k=0,
+                max_new_tokens=SAMPLED_TOKENS,
+                eos_token_id=self.ends,
+                pad_token_id=self.pad,
+            )
+        ids = torch.full_like(output, self.pad)
+        weight = torch.zeros(output.shape[0], output.shape[1] - 1)
+        for index, prompt in enumerate(prompts):
+            row = output[index, longest - len(prompt) :]
+            ids[index, : len(row)] = row
+            # Generation fills up with padding behind the token that ended the answer.
+            weight[index, len(prompt) - 1 : len(row) - 1] = (row[len(prompt) :] != self.pad).float()
+        return ids, weight
+
+
 def train(
     name: str, model: LlamaForCausalLM, sources: Sources, loss: Loss, schedule: Schedule
 ) -> Record:
@@ -112,7 +185,7 @@ def train(
             record.seconds = time.monotonic() - began
             record.final_loss = {kind: sum(v) / len(v) for kind, v in recent.items()}
             losses = "  ".join(f"{kind} {v:.3f}" for kind, v in record.final_loss.items())
-            print(f"{name:>10} {step + 1:5d}/{schedule.steps} {record.seconds:6.0f} s  {losses}",
-                  flush=True)
+            head = f"{name:>10} {step + 1:5d}/{schedule.steps} {record.seconds:6.0f} s"
+            print(f"{head}  {losses}", flush=True)
     model.eval()
     return record

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from kdbench import registry
-from kdbench.gate import Share
+from kdbench.suite.gate import Share
 
 DEFAULT_ADAPTER = "transformers"
 

@@ -20,9 +20,9 @@ from kdbench.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from kdbench.gate import Gate
-from kdbench.plain_errors import complaints, shown
-from kdbench.suite_entries import (
+from kdbench.suite.gate import Gate
+from kdbench.suite.plain_errors import complaints, shown
+from kdbench.suite.entries import (
     Frozen,
     LoadSettings,
     ModelSpec,
@@ -32,9 +32,9 @@ from kdbench.suite_entries import (
     TaskSpec,
     suite_name,
 )
-from kdbench.suite_schema import suite_json_schema
-from kdbench.suite_sections import Reading
-from kdbench.yaml_source import Where, YamlSource, in_order, parse_yaml, path_text, read_text
+from kdbench.suite.schema import suite_json_schema
+from kdbench.suite.sections import Reading
+from kdbench.suite.yaml_source import Where, YamlSource, in_order, parse_yaml, path_text, read_text
 
 __all__ = [
     "Gate",
@@ -159,7 +159,7 @@ def shipped_suite(name: str) -> Path:
 
     Raises `SuiteError` where none is called so.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     folders = [package / "suites", package.parent / "suites"]  # in a wheel; in a checkout
     found = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
     if name not in found:

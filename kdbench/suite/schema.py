@@ -11,8 +11,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from kdbench import registry
 from kdbench.errors import KdbenchError
-from kdbench.gate import Gate
-from kdbench.suite_entries import (
+from kdbench.suite.gate import Gate
+from kdbench.suite.entries import (
     DEFAULT_ADAPTER,
     NAME_PATTERN,
     MatrixEntry,

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from kdbench import registry
 from kdbench.errors import KdbenchError, Problem, UnknownNameError, did_you_mean
-from kdbench.gate import Gate, faults, parse_sentence
-from kdbench.plain_errors import complaints, shown
-from kdbench.suite_entries import (
+from kdbench.suite.gate import Gate, faults, parse_sentence
+from kdbench.suite.plain_errors import complaints, shown
+from kdbench.suite.entries import (
     DEFAULT_ADAPTER,
     LoadSettings,
     MatrixEntry,
@@ -27,7 +27,7 @@ from kdbench.suite_entries import (
     TaskSpec,
     check_name,
 )
-from kdbench.yaml_source import Where, YamlSource
+from kdbench.suite.yaml_source import Where, YamlSource
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -1,0 +1,118 @@
+"""The quickstart's test data: reproducible, well-formed, and disjoint from the training stream."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+SUITE = Path(__file__).resolve().parents[2] / "suites" / "quickstart"
+TASKS = ("word_problems", "reading", "completion", "rolling")
+STREAM_DOCUMENTS = {"problem": 30_000, "passage": 6_000, "story": 30_000}
+STREAM_SEEDS = (1, 1001)  # of the teacher, of the first students
+
+
+@pytest.fixture(scope="module")
+def toylm() -> SimpleNamespace:
+    """Import the recipe's modules, which live outside any installed package."""
+    sys.path.insert(0, str(SUITE / "recipe"))
+    try:
+        names = ("corpus", "document", "passages", "problems", "stories")
+        return SimpleNamespace(
+            **{name: importlib.import_module(f"toylm.{name}") for name in names}
+        )
+    finally:
+        sys.path.remove(str(SUITE / "recipe"))
+
+
+def rows(task: str) -> list[dict[str, Any]]:
+    """Read the shipped test documents of a task."""
+    text = (SUITE / "data" / f"{task}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_shipped_files_are_what_the_recipe_writes(toylm: SimpleNamespace, tmp_path: Path) -> None:
+    toylm.corpus.write_test_files(tmp_path)
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(written) == {f"{task}.jsonl" for task in TASKS}
+    for name, content in written.items():
+        assert (SUITE / "data" / name).read_bytes() == content
+
+
+def test_train_stream_depends_on_its_seed_alone(toylm: SimpleNamespace) -> None:
+    for kind in STREAM_DOCUMENTS:
+        first = list(islice(toylm.corpus.train_stream(kind, 7), 20))
+        again = list(islice(toylm.corpus.train_stream(kind, 7), 20))
+        other = list(islice(toylm.corpus.train_stream(kind, 8), 20))
+        assert first == again
+        assert first != other
+
+
+@pytest.mark.parametrize("seed", STREAM_SEEDS)
+def test_no_test_content_occurs_in_the_train_stream(toylm: SimpleNamespace, seed: int) -> None:
+    """Check both the content keys and the very text of the test documents."""
+    keys: set[str] = set()
+    texts: set[str] = set()
+    sentences: set[str] = set()
+    for kind, size in STREAM_DOCUMENTS.items():
+        for document in islice(toylm.corpus.train_stream(kind, seed), size):
+            keys.update(document.keys)
+            texts.add(document.prompts[0])
+            if kind == "passage":
+                sentences.update(document.prompts[0].split("\n")[0].split(". "))
+    assert all(toylm.document.side_of(key) == "train" for key in keys)
+    assert all(
+        f"Question: {row['question']}\nAnswer:" not in texts for row in rows("word_problems")
+    )
+    assert all(row["context"] not in texts for row in rows("completion"))
+    assert all(
+        not any(row["text"].startswith(text) for text in (row["text"].rsplit(" ", 1)[0],))
+        or row["text"].rsplit(" ", 1)[0] not in texts
+        for row in rows("rolling")
+    )
+    for row in rows("reading"):
+        facts = row["passage"].removesuffix(".").split(". ")[1:]
+        assert sentences.isdisjoint(facts)
+
+
+def test_content_keys_of_the_test_side_are_never_trained_on(toylm: SimpleNamespace) -> None:
+    """Rebuild the test documents as the recipe does and look at which side their keys are on."""
+    from random import Random
+
+    for number in range(toylm.corpus.PASSAGES):
+        rng = Random(f"test passages {toylm.corpus.TEST_SEED} {number}")
+        passage = toylm.passages.make_passage(rng, "test", toylm.passages.PEOPLE, rounds=1)
+        assert all(toylm.document.side_of(key) == "test" for key in passage.keys)
+
+
+def test_sizes_and_fields() -> None:
+    assert {task: len(rows(task)) for task in TASKS} == {
+        "word_problems": 402,
+        "reading": 400,
+        "completion": 300,
+        "rolling": 100,
+    }
+    for task in TASKS:
+        ids = [row["id"] for row in rows(task)]
+        assert len(set(ids)) == len(ids)
+    passages = Counter(row["passage_id"] for row in rows("reading"))
+    assert set(passages.values()) == {4}
+    assert set(Counter(row["category"] for row in rows("word_problems")).values()) == {67}
+
+
+def test_reading_choices_are_distinct_and_the_answer_stands_in_the_passage() -> None:
+    for row in rows("reading"):
+        assert len(set(row["choices"])) == 4
+        assert row["choices"][row["answer"]] in row["passage"]
+
+
+def test_right_answers_follow_no_pattern_of_position() -> None:
+    counts = Counter(row["answer"] for row in rows("reading"))
+    assert all(70 <= counts[position] <= 130 for position in range(4))
