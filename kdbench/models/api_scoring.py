@@ -97,7 +97,7 @@ class EchoScores:
         ends = list(accumulate(len(token) for token in tokens))
         boundary = len(echoed) - len(whole) + len(context)
         start = sum(end <= boundary for end in ends)
-        if start and ends[start - 1] != boundary:
+        if (ends[start - 1] if start else 0) != boundary:
             raise ModelError(
                 f"{self.url}: a token of the prompt lies across the end of its context "
                 f"({tokens[start]!r}); name the model's tokenizer with `tokenizer`"

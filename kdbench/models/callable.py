@@ -106,8 +106,8 @@ class CallableAdapter(Adapter):
     def _imported(self) -> Any:
         source = self.source()
         folder = str(self.folder.resolve())
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+        # In front, even if another suite's folder came in between.
+        sys.path[:] = [folder, *(place for place in sys.path if place != folder)]
         if source.is_relative_to(folder):
             self._forget_namesakes(Path(folder))
         importlib.invalidate_caches()

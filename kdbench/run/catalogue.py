@@ -86,6 +86,8 @@ def plan_lines(plan: Plan) -> list[str]:
     for pair in suite.pairs:
         beside = f", baseline {pair.baseline}" if pair.baseline else ""
         lines.append(f"  pair {pair.name}: {pair.student} of {pair.teacher} by {pair.method}{beside}")
+    verbs = {spec.label: ", ".join(sorted(spec.build().verbs())) for spec in suite.tasks}
+    lines += [f"  task {label} needs {needed}" for label, needed in verbs.items()]
     for cell in plan.cells:
         state = (
             "done"

@@ -25,11 +25,16 @@ Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
 
 
+def worker_threads(slots: int) -> int:
+    """Threads that each of `slots` workers computes with: what the environment says, or a fair share."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(asked) if asked.isdecimal() else max(1, cpu_count() // slots)
+
+
 def worker_environment(slots: int) -> dict[str, str]:
     """Environment of a worker: cores shared fairly, libraries quiet, this kdbench importable."""
-    threads = str(max(1, cpu_count() // slots))
     defaults = {
-        "OMP_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": str(worker_threads(slots)),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

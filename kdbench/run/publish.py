@@ -19,6 +19,7 @@ from kdbench.results.published import Published
 from kdbench.results.sample import Sample
 from kdbench.results.store import SCHEMA, Store
 from kdbench.results.table import Row, to_csv
+from kdbench.run.local import worker_threads
 from kdbench.run.plan import Plan, PlannedCell
 from kdbench.run.rows import CellView, Header, Pair, table_rows
 from kdbench.suite import Suite
@@ -97,7 +98,12 @@ def publish(
         },
         "machine": machine(),
         "packages": packages(),
-        "determinism": {"seed": plan.suite.settings.seed, "workers": plan.suite.settings.workers},
+        "determinism": {
+            "seed": plan.suite.settings.seed,
+            "workers": plan.suite.settings.workers,
+            "threads_per_worker": worker_threads(plan.suite.settings.workers),
+            "sampling": "each sample by its own seed",
+        },
         "header": asdict(header_of(plan.suite)),
         "cells": [
             _cell_record(cell, view, name, store)
