@@ -13,6 +13,7 @@ from kdbench.models.tokens import TextEncoder, TokenRow, rolled
 
 _FORCE = 1000.0
 _TIE = 1e-6
+_WHOLE_VOCABULARY = 1 << 20
 
 Body = Callable[[str | list[int]], dict[str, Any]]
 
@@ -179,25 +180,17 @@ class LlamaCppScores:
         return Scored(logprob, greedy, row.scored)
 
     def _step(self, before: Sequence[int], token: int) -> tuple[float, bool]:
-        body = {
-            "prompt": list(before),
-            "n_predict": 1,
-            "temperature": 0.0,
-            "n_probs": 1,
-            "logit_bias": [[token, _FORCE]],
-            "post_sampling_probs": False,
-            "cache_prompt": True,
-        }
-        answer = self.client.post(self.url, body)
+        entry = self._entry(before, token, 1)
+        if entry is None:
+            # A token that ends in the middle of a character: the server keeps silent about it, but
+            # lists it among all others beside a token that is whole.
+            entry = self._entry(before, self.encoder.prefix, _WHOLE_VOCABULARY)
+            return self._listed(entry, token)
         try:
-            entry = answer["completion_probabilities"][0]
-            top = entry["top_logprobs"][0]
-            forced, logprob, best = int(entry["id"]), float(entry["logprob"]), float(top["logprob"])
+            forced, logprob = int(entry["id"]), float(entry["logprob"])
+            best = float(entry["top_logprobs"][0]["logprob"])
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{self.url}: this llama.cpp server does not report log-probabilities of tokens "
-                f"({type(error).__name__}); update it (builds since 2025 do)"
-            ) from error
+            raise ModelError(_no_probabilities(self.url)) from error
         if forced != token:
             raise ModelError(
                 f"{self.url}: the server could not be made to take token {token} (it took "
@@ -205,6 +198,29 @@ class LlamaCppScores:
                 "logit_bias"
             )
         return logprob, logprob >= best - _TIE
+
+    def _listed(self, entry: Mapping[str, Any] | None, token: int) -> tuple[float, bool]:
+        listed = (entry or {}).get("top_logprobs") or []
+        found = [float(top["logprob"]) for top in listed if top.get("id") == token]
+        if not found:
+            raise ModelError(_no_probabilities(self.url))
+        return found[0], found[0] >= float(listed[0]["logprob"]) - _TIE
+
+    def _entry(self, before: Sequence[int], token: int, listed: int) -> dict[str, Any] | None:
+        """What the server reports about the next token, forced to be `token`, and its `listed` most
+        probable alternatives; None where it reports nothing.
+        """
+        body = {
+            "prompt": list(before),
+            "n_predict": 1,
+            "temperature": 0.0,
+            "n_probs": listed,
+            "logit_bias": [[token, _FORCE]],
+            "post_sampling_probs": False,
+            "cache_prompt": True,
+        }
+        entries = self.client.post(self.url, body).get("completion_probabilities")
+        return dict(entries[0]) if entries else None
 
 
 class ServerTokenizer:
@@ -245,6 +261,13 @@ class ServerTokenizer:
         if not isinstance(tokens, list):
             raise ModelError(f"{url}: an answer without tokens; name a folder with `tokenizer`")
         return [int(token) for token in tokens]
+
+
+def _no_probabilities(url: str) -> str:
+    return (
+        f"{url}: this llama.cpp server does not report log-probabilities of tokens; update it (builds "
+        "since 2025 do)"
+    )
 
 
 def _no_echo(url: str) -> str:

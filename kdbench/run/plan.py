@@ -78,7 +78,9 @@ class Plan:
 
     @property
     def todo(self) -> list[PlannedCell]:
-        return [cell for cell in self.cells if not cell.done and not cell.problem]
+        """Cells to measure; two names for the same model share one."""
+        left = [cell for cell in self.cells if not cell.done and not cell.problem]
+        return list({cell.key: cell for cell in reversed(left)}.values())[::-1]
 
     def by_models(self) -> dict[tuple[str, ...], list[PlannedCell]]:
         """Cells to do, grouped by the models that they load: one work order each."""

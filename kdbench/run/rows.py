@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kdbench.errors import TaskError
 from kdbench.results.sample import Sample
 from kdbench.results.table import Role, Row
 from kdbench.tasks.aggregate import aggregate
@@ -148,10 +149,14 @@ def _cell_rows(
     """One row per metric of a model's own cell."""
     for metric in cell.metrics:
         measured = Measurement(metric.name, metric.unit, metric.better, None, cell.reason)
+        status = ""
         if cell.ok:
-            estimate = _estimate(cell, metric, samples[cell.model], header.confidence)
-            measured = replace(measured, estimate=estimate)
-        yield _row(header, cell, role, model, pair, measured, method=method)
+            try:
+                estimate = _estimate(cell, metric, samples[cell.model], header.confidence)
+                measured = replace(measured, estimate=estimate)
+            except TaskError as error:
+                measured, status = replace(measured, reason=str(error)), "failed"
+        yield _row(header, cell, role, model, pair, measured, status, method)
 
 
 def _estimate(

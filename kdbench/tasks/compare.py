@@ -94,6 +94,9 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
     if not pair.first:
         reason = "teacher and student share no sample (their prompts or documents differ)"
         return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
+    if not all(map(math.isfinite, _numbers(metric, [*pair.first, *pair.second]))):
+        reason = "a score is not finite, so a difference of means says nothing"
+        return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
     if metric.aggregation in LOG_LIKELIHOODS:
         return _likelihood_ratio(metric, pair, confidence)
     if metric.aggregation != "mean":
@@ -123,7 +126,8 @@ def against_baseline(metric: Metric, pair: Joined, confidence: float) -> list[Me
     from kdbench import stats
 
     pair = pair.scored(metric.name)
-    if metric.aggregation != "mean" or not pair.first:
+    numbers = _numbers(metric, [*pair.first, *pair.second])
+    if metric.aggregation != "mean" or not numbers or not all(map(math.isfinite, numbers)):
         return []
     baseline, student = _values(metric, pair.first), _values(metric, pair.second)
     gain = stats.difference(student, baseline, pair.clusters, confidence=confidence)
@@ -190,6 +194,16 @@ def _test(student: list[float], teacher: list[float], clusters: list[str]) -> Es
 
 def _values(metric: Metric, samples: Sequence[Sample]) -> list[float]:
     return [float(sample.scores[metric.name]) for sample in samples]
+
+
+def _numbers(metric: Metric, samples: Sequence[Sample]) -> list[float]:
+    """Every number of the samples' scores, lists taken apart."""
+    found: list[float] = []
+    for sample in samples:
+        score = sample.scores[metric.name]
+        parts = score if isinstance(score, list) else [score]
+        found += [part for part in parts if isinstance(part, (int, float))]
+    return found
 
 
 def _binary(values: Sequence[float]) -> bool:

@@ -73,7 +73,9 @@ class Reasoning(ModelTask):
             return [params]
         path = _yaml_path(params.lm_eval, folder)
         found = members.expand(params.lm_eval, path)
-        if len(found) == 1 and (found[0].name == params.lm_eval or found[0].path == path):
+        if len(found) == 1 and (
+            found[0].name == params.lm_eval or (path and found[0].path == path)
+        ):
             return [params]
         return [
             params.model_copy(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import tiny_models
 
 from kdbench.models.adapter import LoadSettings
+from kdbench.models.causal_lm import CausalLM
 from kdbench.models.protocols import Continuation, Prompt
 from kdbench.models.transformers import TransformersAdapter, TransformersParams
 
@@ -29,33 +30,44 @@ REQUESTS = [
     Continuation("naïve café", " déjà vu — ünïcödé"),
     Continuation("a", "b c d e f g h i j k l m n o p q r s t u v w x y z"),
     Continuation(LONG, " the end."),
-    Continuation("same input", " x y"),
-    Continuation("same input x", " y"),
-    Continuation("same input", " x y"),
+    Continuation("asked twice", " x y"),
+    Continuation("asked twice", " x y"),
 ]
 TEXTS = ["A short text.", LONG, "naïve café\n\n déjà vu", "x"]
+LONGEST = 20
 STOPS = ["\n\n", "Question:", ".", "e "]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One model, loaded twice; `longest` new tokens are generated."""
+    """One model, loaded by lm-eval and by the adapter; HFLM answers each question once."""
 
-    folder: Path
     hflm: Any
-    longest: int
-    options: dict[str, Any]
+    loaded: CausalLM
+    answers: dict[str, list[Any]] = field(default_factory=dict)
 
-    def adapter(self, batch_size: int | None) -> Any:
-        settings = LoadSettings(device="cpu", dtype="float32", batch_size=batch_size)
-        params = TransformersParams(path=str(self.folder), **self.options)
-        return TransformersAdapter(params, self.folder, settings).load()
+    def with_batch(self, batch_size: int | None) -> CausalLM:
+        """The adapter's model with another batch size, without loading it again."""
+        return CausalLM(self.loaded.model, self.loaded.encoder, batch_size)
+
+    def lm_eval(self, verb: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """What HFLM answers."""
+        from lm_eval.api.instance import Instance
+
+        question = f"{verb}: {arguments}"
+        if question not in self.answers:
+            asked = [Instance(verb, {}, given, index) for index, given in enumerate(arguments)]
+            self.answers[question] = getattr(self.hflm, verb)(asked, disable_tqdm=True)
+        return self.answers[question]
 
 
-def _hflm(folder: Path, **options: Any) -> Any:
+def _case(folder: Path, **options: Any) -> Case:
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=3, **options)
+    hflm = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=3, **options)
+    settings = LoadSettings(device="cpu", dtype="float32")
+    params = TransformersParams(path=str(folder), **options)
+    return Case(hflm, TransformersAdapter(params, folder, settings).load())
 
 
 @pytest.fixture(
@@ -72,50 +84,51 @@ def _hflm(folder: Path, **options: Any) -> Any:
 )
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     if request.param == "smollm2":
-        options: dict[str, Any] = {"max_length": 160}
-        folder = published.smollm2_folder()
-        return Case(folder, _hflm(folder, **options), 24, options)
+        return _case(published.smollm2_folder(), max_length=96)
     folder = tmp_path_factory.mktemp(request.param) / "model"
     tiny_models.save_model(
         folder, bos=request.param != "no_bos", adds_bos=request.param == "adds_bos"
     )
-    options = {"add_bos_token": True} if request.param == "forced_bos" else {}
-    return Case(folder, _hflm(folder, **options), 24, options)
-
-
-def _instances(verb: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-    from lm_eval.api.instance import Instance
-
-    return [Instance(verb, {}, given, index) for index, given in enumerate(arguments)]
+    return _case(folder, **({"add_bos_token": True} if request.param == "forced_bos" else {}))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, None])
 def test_continuations_score_as_in_lm_eval(case: Case, batch_size: int | None) -> None:
     pairs = [(request.context, request.text) for request in REQUESTS]
-    expected = case.hflm.loglikelihood(_instances("loglikelihood", pairs), disable_tqdm=True)
-    scores = case.adapter(batch_size).score_text(REQUESTS)
+    expected = case.lm_eval("loglikelihood", pairs)
+    scores = case.with_batch(batch_size).score_text(REQUESTS)
     differences = [abs(s.logprob - lp) for s, (lp, _) in zip(scores, expected, strict=True)]
     assert max(differences) < TOLERANCE, differences
     assert [score.greedy for score in scores] == [greedy for _, greedy in expected]
 
 
+def test_two_splits_of_one_text_score_as_each_does_alone_in_lm_eval(case: Case) -> None:
+    """Asked together, HFLM 0.4.13 reads the shorter continuation's logits at the longer one's first
+    positions: it gathers from the front of a slice that is aligned at its end.
+    """
+    pairs = [("same input", " x y"), ("same input x", " y")]
+    expected = [case.lm_eval("loglikelihood", [pair])[0] for pair in pairs]
+    scores = case.with_batch(4).score_text([Continuation(*pair) for pair in pairs])
+    for score, (logprob, greedy) in zip(scores, expected, strict=True):
+        assert abs(score.logprob - logprob) < TOLERANCE
+        assert score.greedy == greedy
+
+
 def test_greedy_continuations_are_flagged_as_in_lm_eval(case: Case) -> None:
-    model = case.adapter(4)
+    model = case.with_batch(4)
     contexts = ["The capital of France is", "one token at"]
     texts = [a.text for a in model.generate_text([Prompt(text, (), 3) for text in contexts])]
     pairs = list(zip(contexts, texts, strict=True))
     pairs += [(context, text + " zebra") for context, text in pairs]
-    expected = case.hflm.loglikelihood(_instances("loglikelihood", pairs), disable_tqdm=True)
+    expected = case.lm_eval("loglikelihood", pairs)
     scores = model.score_text([Continuation(*pair) for pair in pairs])
     assert [score.greedy for score in scores] == [greedy for _, greedy in expected]
     assert not all(score.greedy for score in scores)
 
 
 def test_whole_texts_score_as_in_lm_eval(case: Case) -> None:
-    expected = case.hflm.loglikelihood_rolling(
-        _instances("loglikelihood_rolling", [(text,) for text in TEXTS]), disable_tqdm=True
-    )
-    scores = case.adapter(5).score_rolling(TEXTS)
+    expected = case.lm_eval("loglikelihood_rolling", [(text,) for text in TEXTS])
+    scores = case.with_batch(5).score_rolling(TEXTS)
     for score, logprob in zip(scores, expected, strict=True):
         # A sum over hundreds of tokens keeps the tolerance of each.
         assert abs(score.logprob - logprob) < TOLERANCE * max(1, score.tokens / 20)
@@ -124,14 +137,14 @@ def test_whole_texts_score_as_in_lm_eval(case: Case) -> None:
 def test_generated_text_is_that_of_lm_eval(case: Case) -> None:
     contexts = ["Question: what is 2 plus 2?\nAnswer:", "The capital of France is", "one", LONG]
     for stops in ([], STOPS):
-        asked = [(text, {"until": list(stops), "max_gen_toks": case.longest}) for text in contexts]
-        expected = case.hflm.generate_until(_instances("generate_until", asked), disable_tqdm=True)
-        prompts = [Prompt(text, tuple(stops), case.longest) for text in contexts]
-        assert [a.text for a in case.adapter(4).generate_text(prompts)] == expected
+        asked = [(text, {"until": list(stops), "max_gen_toks": LONGEST}) for text in contexts]
+        expected = case.lm_eval("generate_until", asked)
+        prompts = [Prompt(text, tuple(stops), LONGEST) for text in contexts]
+        assert [a.text for a in case.with_batch(4).generate_text(prompts)] == expected
 
 
 def test_chat_messages_are_rendered_as_in_lm_eval(case: Case) -> None:
-    model = case.adapter(1)
+    model = case.with_batch(1)
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "4 is"}]
     for prompt in (True, False):
         expected = case.hflm.apply_chat_template(messages, add_generation_prompt=prompt)
@@ -147,7 +160,7 @@ def test_the_batch_size_changes_nothing(case: Case) -> None:
     ]
     found = []
     for batch_size in (1, 7, 64):
-        model = case.adapter(batch_size)
+        model = case.with_batch(batch_size)
         found.append((model.score_text(REQUESTS), model.generate_text(prompts)))
     (scores, texts), *others = found
     for other_scores, other_texts in others:
@@ -164,10 +177,13 @@ def test_a_model_of_half_precision_scores_as_in_lm_eval_with_a_float32_softmax(
     from lm_eval.models.huggingface import HFLM
 
     hflm = HFLM(pretrained=str(folder), device="cpu", batch_size=1, softmax_dtype="float32")
-    pairs = [(request.context, request.text) for request in REQUESTS]
-    expected = hflm.loglikelihood(_instances("loglikelihood", pairs), disable_tqdm=True)
     settings = LoadSettings(device="cpu", batch_size=1)
-    model = TransformersAdapter(TransformersParams(path=str(folder)), tmp_path, settings).load()
-    for score, (logprob, greedy) in zip(model.score_text(REQUESTS), expected, strict=True):
+    params = TransformersParams(path=str(folder))
+    case = Case(hflm, TransformersAdapter(params, tmp_path, settings).load())
+    pairs = [(request.context, request.text) for request in REQUESTS]
+    scores = case.with_batch(1).score_text(REQUESTS)
+    for score, (logprob, greedy) in zip(
+        scores, case.lm_eval("loglikelihood", pairs), strict=True
+    ):
         assert score.greedy == greedy
         assert abs(score.logprob - logprob) < 1e-3 * score.tokens

@@ -12,6 +12,7 @@ from lm_eval_parity import HashModel, ask_kdbench, ask_lm_eval, assert_equal, ha
 from kdbench.tasks.task import Context
 
 pytest.importorskip("lm_eval")
+pytestmark = pytest.mark.slow
 
 WORDS = ["river", "stone", "lamp", "cart", "wind", "bell", "rope", "door", "barn", "kite"]
 
@@ -91,7 +92,7 @@ def ratio(items):
 
 
 def exclaim(resps, docs):
-    return [[answer + "!" + str(doc["id"]) for answer in answers] for answers, doc in zip(resps, docs)]
+    return [[answer + "!" + str(doc["id"]) for answer in some] for some, doc in zip(resps, docs)]
 """
 
 TASKS: dict[str, str] = {

@@ -122,3 +122,12 @@ def test_metrics_where_lower_is_better_have_a_gap_and_no_retention():
     found = compared(length, [3.0, 4.0, 5.0, 6.0], [4.0, 6.0, 6.0, 7.0])
     assert set(found) == {"length.gap", "length.p"}
     assert found["length.gap"].estimate.value == pytest.approx(1.25)
+
+
+@pytest.mark.parametrize("score", [math.inf, -math.inf, math.nan])
+def test_scores_that_are_not_finite_give_no_comparison_and_the_reason(score):
+    [gap] = compared(PERPLEXITY, [-1.0, -2.0], [-1.0, score]).values()
+    assert gap.estimate is None
+    assert "not finite" in gap.reason
+    pair = join(samples(ACC, [0.5, score]), samples(ACC, [0.5, 0.5]))
+    assert against_baseline(ACC, pair, 0.95) == []

@@ -472,6 +472,25 @@ def test_llama_cpp_is_asked_for_one_forced_token_at_a_time(server: FakeServer) -
     assert server.asked[-1][1]["prompt"] == [ord("^")]
 
 
+def test_a_token_that_llama_cpp_keeps_silent_about_is_looked_up_among_all(
+    server: FakeServer,
+) -> None:
+    def step(body: dict[str, Any]) -> Any:
+        ((token, _),) = body["logit_bias"]
+        if token == ord("b"):
+            return {"content": "half a character"}
+        if body["n_probs"] == 1:
+            return _step(body)
+        tops = [{"id": 7, "logprob": -0.5}, {"id": ord("b"), "logprob": -3.0}]
+        return {"completion_probabilities": [{"id": token, "logprob": -9, "top_logprobs": tops}]}
+
+    _llama_cpp(server, step)
+    (score,) = _adapter(server, concurrency=1).load().score_text([Continuation("a", "cb")])
+    assert score.logprob == pytest.approx(-9.9 - 3.0)
+    assert not score.greedy
+    assert server.asked[-1][1]["logit_bias"][0][0] == ord("^")
+
+
 def test_llama_cpp_scores_long_texts_in_windows_of_its_context(server: FakeServer) -> None:
     _llama_cpp(server, _step)
     (score,) = _adapter(server).load().score_rolling(["b" * 30])

@@ -16,8 +16,7 @@ import pytest
 
 SUITE = Path(__file__).resolve().parents[2] / "suites" / "quickstart"
 TASKS = ("word_problems", "reading", "completion", "rolling")
-STREAM_DOCUMENTS = {"problem": 30_000, "passage": 6_000, "story": 30_000}
-STREAM_SEEDS = (1, 1001)  # of the teacher, of the first students
+KINDS = ("recital", "problem", "passage", "story")
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +25,7 @@ def toylm() -> SimpleNamespace:
     sys.path.insert(0, str(SUITE / "recipe"))
     try:
         names = ("corpus", "document", "passages", "problems", "stories")
-        return SimpleNamespace(
-            **{name: importlib.import_module(f"toylm.{name}") for name in names}
-        )
+        return SimpleNamespace(**{name: importlib.import_module(f"toylm.{name}") for name in names})
     finally:
         sys.path.remove(str(SUITE / "recipe"))
 
@@ -48,7 +45,7 @@ def test_shipped_files_are_what_the_recipe_writes(toylm: SimpleNamespace, tmp_pa
 
 
 def test_train_stream_depends_on_its_seed_alone(toylm: SimpleNamespace) -> None:
-    for kind in STREAM_DOCUMENTS:
+    for kind in KINDS:
         first = list(islice(toylm.corpus.train_stream(kind, 7), 20))
         again = list(islice(toylm.corpus.train_stream(kind, 7), 20))
         other = list(islice(toylm.corpus.train_stream(kind, 8), 20))
@@ -56,12 +53,16 @@ def test_train_stream_depends_on_its_seed_alone(toylm: SimpleNamespace) -> None:
         assert first != other
 
 
-@pytest.mark.parametrize("seed", STREAM_SEEDS)
-def test_no_test_content_occurs_in_the_train_stream(toylm: SimpleNamespace, seed: int) -> None:
+@pytest.mark.parametrize("model", ["teacher", "student"])
+def test_no_test_content_occurs_in_the_train_stream(toylm: SimpleNamespace, model: str) -> None:
     """Check both the content keys and the very text of the test documents."""
+    corpus = toylm.corpus
+    seed, sizes = corpus.TEACHER_DATA_SEED, corpus.TEACHER_DOCUMENTS
+    if model == "student":
+        seed, sizes = corpus.student_data_seed(1), corpus.STUDENT_DOCUMENTS
     keys: set[str] = set()
     texts: set[str] = set()
-    for kind, size in STREAM_DOCUMENTS.items():
+    for kind, size in sizes.items():
         for document in islice(toylm.corpus.train_stream(kind, seed), size):
             keys.update(document.keys)
             if kind == "problem":

@@ -80,3 +80,11 @@ def test_blocks_have_the_same_borders_whatever_is_stored():
     assert [[item.index for item in block][:1] for block in rest] == [[5], [32], [64]]
     assert [len(block) for block in rest] == [27, 31, 6]
     assert blocks(items, 32, set(range(70))) == []
+
+
+def test_scores_that_an_aggregation_cannot_use_fail_their_row_and_not_the_table():
+    f1 = Metric("acc", "fraction", "higher", "", "f1")
+    rows = found([replace(view("t", [0.5, 0.25]), metrics=[f1]), view("t", [1.0], "x/two")])
+    assert rows["x/one", "acc", "t"].status == "failed"
+    assert "can't use these scores" in rows["x/one", "acc", "t"].reason
+    assert rows["x/two", "acc", "t"].status == "ok"

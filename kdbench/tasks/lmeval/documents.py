@@ -27,8 +27,8 @@ _NOT_FOR_TASK = ("tag", "group", "task_list")
 _TEMPLATE_FIELDS = ("doc_to_text", "doc_to_target", "doc_to_choice")
 _TEMPLATES_KEPT = 4096
 _NAMES_LOOKED_UP = 3
-"""How often lm-eval looks up a task's name between loading and asking: each time draws a random name
-that is thrown away, so that a task whose code draws at random asks something else without it."""
+"""How often lm-eval looks up a task's name between loading and asking. Each time it draws a random
+name and throws it away, so a task whose code draws too would ask something else without it."""
 
 
 class Conversation(str):
@@ -62,8 +62,8 @@ class Question:
 class Settings:
     """What a suite can change about how lm-eval asks.
 
-    `may_draw` says that the task's Python code may use random numbers. What it draws must not depend
-    on what an earlier run left in a cache, so nothing is then taken from there or skipped.
+    `may_draw` says that the task's Python code may use random numbers. What it draws must not
+    depend on what an earlier run left in a cache, so nothing is then taken from there or skipped.
     """
 
     shots: int
@@ -118,6 +118,16 @@ class Documents:
     def scoring(self) -> Any:
         """Context in which the task's templates may be applied again."""
         return _compiled_once(self._templates)
+
+    @contextmanager
+    def drawing(self, question: Question) -> Iterator[None]:
+        """Random numbers of its own for the code that scores a question, whatever ran before."""
+        if not self.settings.may_draw:
+            yield
+            return
+        with _restored_randomness():
+            _seed(int(sha256(question.id.encode()).hexdigest()[:8], 16), 1234)
+            yield
 
     def _make_task(self) -> Any:
         import datasets
@@ -220,19 +230,16 @@ class Documents:
         one ended."""
         import numpy as np
 
-        outside = (random.getstate(), np.random.get_state())
-        if self._randomness is None:
-            random.seed(0)
-            np.random.seed(1234)
-        else:
-            random.setstate(self._randomness[0])
-            np.random.set_state(self._randomness[1])
-        try:
-            yield
-        finally:
-            self._randomness = (random.getstate(), np.random.get_state())
-            random.setstate(outside[0])
-            np.random.set_state(outside[1])
+        with _restored_randomness():
+            if self._randomness is None:
+                _seed(0, 1234)
+            else:
+                random.setstate(self._randomness[0])
+                np.random.set_state(self._randomness[1])
+            try:
+                yield
+            finally:
+                self._randomness = (random.getstate(), np.random.get_state())
 
 
 def field_of(document: Mapping[str, Any], name: str, task: str, index: int) -> Any:
@@ -280,6 +287,26 @@ def _task_class(may_draw: bool) -> Any:
             return found
 
     return Task
+
+
+def _seed(python: int, numpy: int) -> None:
+    import numpy as np
+
+    random.seed(python)
+    np.random.seed(numpy)
+
+
+@contextmanager
+def _restored_randomness() -> Iterator[None]:
+    """The process's global generators are left as they were found."""
+    import numpy as np
+
+    outside = (random.getstate(), np.random.get_state())
+    try:
+        yield
+    finally:
+        random.setstate(outside[0])
+        np.random.set_state(outside[1])
 
 
 def _part(rows: Any, start: int, stop: int) -> Any:

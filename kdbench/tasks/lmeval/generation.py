@@ -39,7 +39,8 @@ def decoding(kwargs: Mapping[str, Any]) -> Decoding:
     """Translate one request's generation_kwargs, by the rules of lm-eval's Hugging Face model.
 
     Without `do_sample` a temperature above 0 means sampling; `do_sample: false` is greedy whatever
-    the temperature. Raises `TaskError` for sampling at temperature 0.
+    the temperature. Sampling draws from all tokens unless `top_p` or `top_k` is given (transformers
+    itself would take the 50 most probable). Raises `TaskError` for sampling at temperature 0.
     """
     rest = dict(kwargs)
     until = rest.pop("until", None) or []

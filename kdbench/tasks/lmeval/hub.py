@@ -78,7 +78,7 @@ class Repository:
         Without the network the datasets library finds only what it has prepared itself; a snapshot
         that was placed by hand is loaded as a folder.
         """
-        if offline() and self._prepared() != {commit}:
+        if self._prepared() != {commit} and (offline() or not _reachable()):
             if not self._has_files(commit):
                 raise TaskError(
                     f"the data set {self} is prepared at several commits, and without the network "
@@ -95,7 +95,7 @@ class Repository:
 
         try:
             load_dataset(self.path, self.name, revision=self.revision)
-        except (OSError, ValueError, RuntimeError) as error:
+        except _failures() as error:
             raise TaskError(
                 f"the data set {self} can't be fetched: {error}; by hand: {self.by_hand}"
             ) from error
@@ -174,7 +174,7 @@ class RemoteFile:
         where = self.repository
         try:
             hf_hub_download(where.path, self.path, repo_type="dataset", revision=where.revision)
-        except (OSError, ValueError) as error:
+        except _failures() as error:
             raise TaskError(
                 f"{self.path} of the data set {where} can't be fetched: {error}; "
                 f"by hand: {self.by_hand}"
@@ -189,23 +189,36 @@ def size(path: str, revision: str | None) -> int | None:
     """
     if offline() or not _reachable():
         return None
-    import httpx
     from huggingface_hub import HfApi
 
     try:
         found = HfApi().dataset_info(path, revision=revision, timeout=3, files_metadata=True)
-    except (OSError, ValueError, httpx.HTTPError):
+    except _failures():
         return None
     sizes = [entry.size for entry in found.siblings or []]
     return sum(size for size in sizes if size) if sizes else None
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    """What the hub's client raises; which HTTP library it uses differs between its versions."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    transport: type[Exception] = HfHubHTTPError.__bases__[0]
+    return (OSError, ValueError, RuntimeError, transport)
+
+
 @cache
 def _reachable() -> bool:
-    """Whether the hub answers at all: asked once, so that many data sets wait only once."""
+    """Whether the hub answers at all, asked once: Hugging Face's libraries try for half a minute.
+
+    Through a proxy only they can tell.
+    """
     import socket
     from urllib.parse import urlparse
+    from urllib.request import getproxies
 
+    if "https" in getproxies() or "all" in getproxies():
+        return True
     host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     try:
         with socket.create_connection((host.hostname or "", host.port or 443), timeout=2):

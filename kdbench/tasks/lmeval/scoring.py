@@ -47,27 +47,29 @@ class Scoring:
         """Run the task's filters over a block as lm-eval runs them over all answers.
 
         That is the same for filters that look at one answer at a time, as lm-eval's own do.
-        Others are tried on both halves of a block first.
+        Others are tried on both halves of the first block too.
         """
-        task = self.documents.task
-        task._instances = requests
-        task.apply_filters()
-        if self._filters_checked or len(requests) < 2 or not self._has_own_filters():
+        checked = self._filters_checked or len(requests) < 2 or not self._has_own_filters()
+        copies = [] if checked else [replace(one, resps=list(one.resps)) for one in requests]
+        self._apply_filters(requests)
+        if checked:
             return
-        middle = len(requests) // 2
-        for half in (requests[:middle], requests[middle:]):
-            again = [replace(request, filtered_resps={}) for request in half]
-            task._instances = again
-            task.apply_filters()
-            for whole, alone in zip(half, again, strict=True):
-                if whole.filtered_resps != alone.filtered_resps:
-                    raise TaskError(
-                        f"lm-eval task {self.documents.name!r}: a filter of its own gives an "
-                        "answer another value in other company (it looks at all answers "
-                        "together, or draws at random), so that kdbench, which filters block by "
-                        "block, can't run it"
-                    )
+        middle = len(copies) // 2
+        for half in (copies[:middle], copies[middle:]):
+            for one in half:
+                one.filtered_resps = {}
+            self._apply_filters(half)
+        if [one.filtered_resps for one in copies] != [one.filtered_resps for one in requests]:
+            raise TaskError(
+                f"lm-eval task {self.documents.name!r}: a filter of its own gives an answer "
+                "another value in other company (it looks at all answers together, or draws at "
+                "random), so that kdbench, which filters block by block, can't run it"
+            )
         self._filters_checked = True
+
+    def _apply_filters(self, requests: list[Any]) -> None:
+        self.documents.task._instances = requests
+        self.documents.task.apply_filters()
 
     def _has_own_filters(self) -> bool:
         steps = [step for pipeline in self.documents.task._filters for step in pipeline.filters]
@@ -102,7 +104,8 @@ class Scoring:
         if callable(task.config.process_results):
             # the function may change its document, which the next model needs
             document = copy.deepcopy(document)
-        return task.process_results(document, filtered)  # type: ignore[no-any-return]
+        with self.documents.drawing(question):
+            return task.process_results(document, filtered)  # type: ignore[no-any-return]
 
 
 def plain(value: Any) -> Any:
@@ -219,18 +222,17 @@ def _describe(task: Any, question: Question, requests: list[Any], given: list[li
 def _describe_choice(
     task: Any, question: Question, requests: list[Any], answers: list[Scored]
 ) -> Sample:
-    conditional = [i for i, request in enumerate(requests) if i < len(question.requests)]
     if "acc_mutual_info" in task._metric_fn_list:
-        conditional = conditional[: len(conditional) // 2]
-    prompt = _common_start([requests[i].args[0] for i in conditional])
-    choices = [requests[i].args[0][len(prompt) :] + requests[i].args[1] for i in conditional]
-    logprobs = [answers[i].logprob for i in conditional]
-    choice = max(range(len(logprobs)), key=logprobs.__getitem__)
+        requests = requests[: len(requests) // 2]  # the others ask the choices without context
+    prompt = _common_start([request.args[0] for request in requests])
+    choices = [request.args[0][len(prompt) :] + request.args[1] for request in requests]
+    scored = answers[: len(choices)]
+    choice = max(range(len(scored)), key=lambda i: scored[i].logprob)
     gold = _gold(task, question)
     extra = {
         "choices": choices,
-        "logprobs": [round(value, 6) for value in logprobs],
-        "tokens": [answers[i].tokens for i in conditional],
+        "logprobs": [round(answer.logprob, 6) for answer in scored],
+        "tokens": [answer.tokens for answer in scored],
         "choice": choice,
         "gold": gold,
     }
@@ -278,6 +280,8 @@ def _text(target: Any) -> str:
 
 def _common_start(texts: Sequence[str]) -> str:
     first, last = min(texts), max(texts)
+    if first == last:
+        return first
     for position, letter in enumerate(first):
         if letter != last[position : position + 1]:
             return first[:position]

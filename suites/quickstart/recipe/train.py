@@ -25,10 +25,18 @@ from typing import Any
 
 import torch
 from toylm.batches import Encoder, batches, document_set
-from toylm.corpus import train_stream, write_test_files
+from toylm.corpus import (
+    STUDENT_DOCUMENTS,
+    TEACHER_DATA_SEED,
+    TEACHER_DOCUMENTS,
+    student_data_seed,
+    train_stream,
+    write_test_files,
+)
 from toylm.distil import Loss, OnPolicy, Schedule, Sources, cross_entropy, forward_kl, train
 from toylm.document import Kind
 from toylm.models import MAX_LENGTH, STUDENT, TEACHER, Shape, new_model
+from toylm.progress import say
 from toylm.scores import exact_answers
 from toylm.text import train_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
@@ -39,7 +47,7 @@ PROMPT_WEIGHT = 0.1
 STUDENTS = ("scratch", "forward-kl", "on-policy")
 
 TOKENIZER_DOCUMENTS: dict[Kind, int] = {"problem": 4000, "passage": 500, "story": 4000}
-BATCH_ROWS: dict[Kind, int] = {"problem": 32, "passage": 12, "story": 32}
+BATCH_ROWS: dict[Kind, int] = {"recital": 48, "problem": 32, "passage": 12, "story": 32}
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,9 @@ def teacher_plan() -> Plan:
     """Return the teacher's plan: many documents, all of them correct."""
     return Plan(
         shape=TEACHER,
-        schedule=Schedule(steps=900, learning_rate=4e-3),
-        documents={"problem": 28_800, "passage": 10_800, "story": 28_800},
-        data_seed=1,
+        schedule=Schedule(steps=1000, recital_steps=250, learning_rate=4e-3),
+        documents=TEACHER_DOCUMENTS,
+        data_seed=TEACHER_DATA_SEED,
         wrong_share=0.0,
     )
 
@@ -68,9 +76,9 @@ def student_plan(seed: int) -> Plan:
     """Return the plan shared by all students: fewer documents, some with wrong answers."""
     return Plan(
         shape=STUDENT,
-        schedule=Schedule(steps=600, learning_rate=4e-3),
-        documents={"problem": 4_800, "passage": 1_800, "story": 4_800},
-        data_seed=1000 + seed,
+        schedule=Schedule(steps=700, recital_steps=250, learning_rate=6e-3),
+        documents=STUDENT_DOCUMENTS,
+        data_seed=student_data_seed(seed),
         wrong_share=0.3,
     )
 
@@ -111,6 +119,7 @@ def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(staging)
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(staging.iterdir()):
+        file.chmod(0o644)
         file.replace(folder / file.name)
     staging.rmdir()
 
@@ -135,18 +144,19 @@ def make_tokenizer(out: Path) -> None:
     texts = [
         document.text()
         for kind, size in TOKENIZER_DOCUMENTS.items()
-        for document in islice(train_stream(kind, teacher_plan().data_seed), size)
+        for document in islice(train_stream(kind, TEACHER_DATA_SEED), size)
     ]
     train_tokenizer(texts, VOCABULARY, MAX_LENGTH).save_pretrained(out / "tokenizer")
 
 
 def print_table(records: dict[str, dict[str, Any]]) -> None:
     """Print one line per model."""
-    print(f"\n{'model':<12}{'params':>9}{'tokens':>10}{'seconds':>9}  exact answers on test data")
+    say(f"\n{'model':<12}{'params':>9}{'tokens':>10}{'seconds':>9}  exact answers on test data")
     for name, record in records.items():
-        scores = "  ".join(f"{task} {share:.3f}" for task, share in record["exact_answers"].items())
+        shares = record["exact_answers"].items()
+        scores = "  ".join(f"{task} {share:.3f}" for task, share in shares)
         head = f"{name:<12}{record['parameters']:>9}{record['tokens']:>10}"
-        print(f"{head}{record['seconds']:>9.0f}  {scores}")
+        say(f"{head}{record['seconds']:>9.0f}  {scores}")
 
 
 def main() -> None:

@@ -84,9 +84,7 @@ def document_set(
     return result
 
 
-def batches(
-    encoder: Encoder, documents: list[Encoded], rows: int, seed: str
-) -> Iterator[Batch]:
+def batches(encoder: Encoder, documents: list[Encoded], rows: int, seed: str) -> Iterator[Batch]:
     """Yield batches for ever, going through the documents in a new order each time."""
     rng = Random(seed)
     order: list[int] = []

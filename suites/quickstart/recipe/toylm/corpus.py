@@ -19,7 +19,26 @@ PASSAGES = 100
 COMPLETIONS = 300
 ROLLING = 100
 
+TEACHER_DATA_SEED = 1
+TEACHER_DOCUMENTS: dict[Kind, int] = {
+    "recital": 48_000,
+    "problem": 24_000,
+    "passage": 9_000,
+    "story": 24_000,
+}
+STUDENT_DOCUMENTS: dict[Kind, int] = {
+    "recital": 9_600,
+    "problem": 4_800,
+    "passage": 1_800,
+    "story": 4_800,
+}
+
 Row = dict[str, Any]
+
+
+def student_data_seed(seed: int) -> int:
+    """Return the seed of the document set that all students of one seed share."""
+    return 1000 + seed
 
 
 def train_stream(kind: Kind, seed: int) -> Iterator[Document]:
@@ -33,8 +52,10 @@ def train_stream(kind: Kind, seed: int) -> Iterator[Document]:
             # Shorter passages with more questions are cheaper and easier to learn looking up from.
             people = rng.randint(2, PEOPLE)
             yield make_passage(rng, "train", people, rounds=2).document(rng)
-        else:
+        elif kind == "story":
             yield make_story(rng, "train").document()
+        else:
+            yield make_story(rng, "train", "recital").document("recital")
         index += 1
 
 

@@ -14,6 +14,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from .batches import Batch, Encoded
 from .document import Kind
+from .progress import say
 
 Sources = dict[Kind, Iterator[Batch]]
 SAMPLED_TOKENS = 12
@@ -24,9 +25,15 @@ Loss = Callable[[LlamaForCausalLM, Batch, int], torch.Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train."""
+    """How long and how fast to train.
+
+    The first ``recital_steps`` see recitals alone.  Repeating a list is the shortest exercise in
+    looking something up, and models that have not practised it do not begin to answer questions
+    about a passage within the few steps that a small machine can afford.
+    """
 
     steps: int
+    recital_steps: int
     learning_rate: float
     warm_up: int = 50
     weight_decay: float = 0.05
@@ -163,18 +170,17 @@ def train(
         {"params": decayed, "weight_decay": schedule.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(
-        groups, lr=schedule.learning_rate, betas=(0.9, 0.98), fused=True
-    )
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.factor)
     began = time.monotonic()
     recent: dict[str, list[float]] = {kind: [] for kind in sources}
     model.train()
     for step in range(schedule.steps):
-        for kind, source in sources.items():
-            batch = next(source)
+        kinds: list[Kind] = ["recital"] if step < schedule.recital_steps else list(sources)
+        for kind in kinds:
+            batch = next(sources[kind])
             value = loss(model, batch, step)
-            (value / len(sources)).backward()
+            (value / len(kinds)).backward()
             record.tokens += batch.tokens
             recent[kind] = [*recent[kind][-49:], value.item()]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -183,9 +189,9 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         if (step + 1) % 20 == 0 or step + 1 == schedule.steps:
             record.seconds = time.monotonic() - began
-            record.final_loss = {kind: sum(v) / len(v) for kind, v in recent.items()}
+            record.final_loss = {kind: sum(v) / len(v) for kind, v in recent.items() if v}
             losses = "  ".join(f"{kind} {v:.3f}" for kind, v in record.final_loss.items())
             head = f"{name:>10} {step + 1:5d}/{schedule.steps} {record.seconds:6.0f} s"
-            print(f"{head}  {losses}", flush=True)
+            say(f"{head}  {losses}")
     model.eval()
     return record

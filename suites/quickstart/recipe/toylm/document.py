@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Side = Literal["train", "test"]
-Kind = Literal["problem", "passage", "story"]
+Kind = Literal["recital", "problem", "passage", "story"]
 
 TEST_SHARE = 8
 """One content key in this many belongs to the test side."""

@@ -21,7 +21,7 @@ class Shape:
 
 
 TEACHER = Shape(width=128, layers=3, heads=4, feed_forward=352)
-STUDENT = Shape(width=64, layers=2, heads=4, feed_forward=176)
+STUDENT = Shape(width=96, layers=2, heads=4, feed_forward=256)
 
 
 def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:

@@ -1,7 +1,7 @@
 """Passages of about 150 tokens with four questions each, answered by looking things up.
 
-Every test passage introduces five people.  Each of them keeps one thing at one place and has one plan;
-the questions differ in how far the answer is from the words of the question:
+Every test passage introduces five people.  Each of them keeps one thing at one place and has one
+plan; the questions differ in how far the answer is from the words of the question:
 
 * ``place``, ``plan`` and ``thing`` follow one sentence;
 * ``chain`` joins two sentences (from the plan to the person to the place).
@@ -30,6 +30,7 @@ from .lexicon import (
 PEOPLE = 5
 """How many people a test passage introduces."""
 CHOICES = 4
+MAX_DRAWS = 20_000
 QUESTION_TYPES = ("place", "plan", "thing", "chain")
 
 
@@ -91,7 +92,7 @@ def _facts(rng: Random, side: Side, people: int) -> list[Fact]:
     objects = rng.sample(OBJECTS, people)
     facts: list[Fact] = []
     used: set[str] = set()
-    while len(facts) < people:
+    for _ in range(MAX_DRAWS):
         place, plan_object = rng.choice(PLACES), rng.choice(PLAN_OBJECTS)
         fact = Fact(
             name=names[len(facts)],
@@ -102,7 +103,10 @@ def _facts(rng: Random, side: Side, people: int) -> list[Fact]:
         if used.isdisjoint((place, plan_object)) and all(side_of(k) == side for k in fact.keys):
             facts.append(fact)
             used.update((place, plan_object))
-    return facts
+        if len(facts) == people:
+            return facts
+    # Some choice of people and objects has left no plan of this side for the last of them.
+    return _facts(rng, side, people)
 
 
 def _prose(rng: Random, facts: list[Fact]) -> str:

@@ -62,8 +62,7 @@ def _subtraction(rng: Random) -> Problem:
         (
             f"{first} has {a} {item}. {first} gives {b} to {second}. "
             f"How many {item} does {first} have left?",
-            f"There are {a} {item} in the bag. {first} takes {b} out. "
-            f"How many {item} are left?",
+            f"There are {a} {item} in the bag. {first} takes {b} out. How many {item} are left?",
         )
     )
     return _number(rng, "subtraction", question, a - b, f"subtraction {item} {a} {b}")

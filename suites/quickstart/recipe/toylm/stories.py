@@ -11,18 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from .document import Answer, Document, Side, side_of
+from .document import Answer, Document, Kind, Side, side_of
 from .lexicon import (
     COLOURS,
     DAYS,
+    ITEMS,
     NAMES,
     OBJECTS,
     PLAN_OBJECTS,
+    PLAN_VERBS,
     PROPERTIES,
     TRADES,
     VILLAGES,
     WEATHER,
 )
+
+RECITED = (*NAMES, *OBJECTS, *ITEMS, *COLOURS, *PLAN_VERBS, *PROPERTIES, *TRADES, *DAYS)
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,10 @@ class Story:
         """Return the whole story with its full stop."""
         return f"{self.context} {self.last_word}."
 
-    def document(self) -> Document:
+    def document(self, kind: Kind = "story") -> Document:
         """Return the story in the format of the task ``completion``."""
         return Document(
-            kind="story",
+            kind=kind,
             prompts=(self.beginning,),
             answers=(
                 Answer(
@@ -130,13 +134,11 @@ def _trade_recall(rng: Random) -> Story:
 
 def _recital(rng: Random) -> Story:
     first, second = rng.sample(NAMES, 2)
-    words = rng.sample(OBJECTS, rng.randint(5, 9))
-    before = ", ".join(words[:-1])
-    beginning = (
-        f"{first} reads out a list: {before}, {words[-1]}. {second} repeats what {first} said:"
-    )
+    words = rng.sample(RECITED, rng.randint(3, 10))
+    beginning = f"{first} says: {' '.join(words)}. {second} repeats: {words[0]}"
+    recited = "".join(f" {word}" for word in words[1:-1])
     key = f"recital {' '.join(words)}"
-    return Story("recital", beginning, words[-1], rng.choice(words[:-1]), key, f" {before},")
+    return Story("recital", beginning, words[-1], rng.choice(words[:-1]), key, recited)
 
 
 _MAKERS: dict[str, Callable[[Random], Story]] = {
