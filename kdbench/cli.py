@@ -41,15 +41,26 @@ app = typer.Typer(
 )
 
 SuiteFile = Annotated[
-    Path, typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships (quickstart).")
+    Path,
+    typer.Argument(
+        metavar="SUITE", help="A suite file, or the name of one that ships (quickstart)."
+    ),
 ]
 ResultsFolder = Annotated[
-    Path, typer.Argument(metavar="RESULTS", help="A folder that `kdbench run` wrote, such as results/quickstart.")
+    Path,
+    typer.Argument(
+        metavar="RESULTS", help="A folder that `kdbench run` wrote, such as results/quickstart."
+    ),
 ]
 ResultsRoot = Annotated[
-    Path | None, typer.Option("--results", metavar="DIR", help="Where results go (default: the suite's, else ./results).")
+    Path | None,
+    typer.Option(
+        "--results", metavar="DIR", help="Where results go (default: the suite's, else ./results)."
+    ),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Measure only the first N items of every task.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Measure only the first N items of every task.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 
@@ -75,12 +86,18 @@ def run(
     results: ResultsRoot = None,
     limit: Limit = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Replace the suite's seed.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Replace the suite's dtype (float32, bfloat16, ...).")] = None,
-    device: Annotated[str | None, typer.Option(help="Replace the suite's device (cpu, cuda, cuda:1).")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Replace the suite's dtype (float32, bfloat16, ...).")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Replace the suite's device (cpu, cuda, cuda:1).")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes at a time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the table.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, only the table.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure every pair of a suite and write tidy tables.
@@ -92,7 +109,13 @@ def run(
     from kdbench.run.runner import run_suite
 
     loaded = _load(
-        suite, limit=limit, seed=seed, dtype=dtype, device=device, batch_size=batch_size, workers=workers
+        suite,
+        limit=limit,
+        seed=seed,
+        dtype=dtype,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
     )
     root = _results_root(loaded, results)
     if dry_run:
@@ -126,11 +149,17 @@ def run(
         if not outcome.measured:
             talk.print("\nnothing to do: every cell is already measured", highlight=False)
         talk.print(f"\ntable    {outcome.published.table}", highlight=False, soft_wrap=True)
-        talk.print(f"samples  {outcome.published.folder / 'samples'}", highlight=False, soft_wrap=True)
+        talk.print(
+            f"samples  {outcome.published.folder / 'samples'}", highlight=False, soft_wrap=True
+        )
         talk.print(f"record   {outcome.published.run}", highlight=False, soft_wrap=True)
     if outcome.failed:
         cells = sorted({f"{row.task} on {row.model}" for row in outcome.failed})
-        talk.print(f"failed: {', '.join(cells)} (see {outcome.published.folder / 'run.log'})", style="red", soft_wrap=True)
+        talk.print(
+            f"failed: {', '.join(cells)} (see {outcome.published.folder / 'run.log'})",
+            style="red",
+            soft_wrap=True,
+        )
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -205,12 +234,19 @@ def schema() -> None:
 @app.command(epilog="Example: kdbench table results/quickstart --format latex --metric acc")
 def table(
     results: ResultsFolder,
-    form: Annotated[str, typer.Option("--format", "-f", help="terminal, markdown, csv, json or latex.")] = "terminal",
+    form: Annotated[
+        str, typer.Option("--format", "-f", help="terminal, markdown, csv, json or latex.")
+    ] = "terminal",
     task: Annotated[str | None, typer.Option(help="Only tasks that match this pattern.")] = None,
-    metric: Annotated[str | None, typer.Option(help="Only metrics that match this pattern.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Only metrics that match this pattern.")
+    ] = None,
     pair: Annotated[str | None, typer.Option(help="Only pairs that match this pattern.")] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Compute metrics.csv anew from the published samples first.")
+        bool,
+        typer.Option(
+            "--rebuild", help="Compute metrics.csv anew from the published samples first."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -247,9 +283,15 @@ def samples(
     results: ResultsFolder,
     pair: Annotated[str | None, typer.Option(help="The pair (default: the first).")] = None,
     task: Annotated[str | None, typer.Option(help="The task (default: all).")] = None,
-    metric: Annotated[str | None, typer.Option(help="The metric (default: each task's first).")] = None,
-    lost: Annotated[bool, typer.Option("--lost", help="Only where the teacher did better.")] = False,
-    gained: Annotated[bool, typer.Option("--gained", help="Only where the student did better.")] = False,
+    metric: Annotated[
+        str | None, typer.Option(help="The metric (default: each task's first).")
+    ] = None,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="Only where the teacher did better.")
+    ] = False,
+    gained: Annotated[
+        bool, typer.Option("--gained", help="Only where the student did better.")
+    ] = False,
     count: Annotated[int, typer.Option("-n", min=1, help="How many to show.")] = 10,
     as_json: AsJson = False,
 ) -> None:
@@ -275,7 +317,8 @@ def samples(
         console.print()
     more = len(found) - count
     console.print(
-        f"{len(found)} documents differ" + (f"; {more} more with -n {len(found)}" if more > 0 else ""),
+        f"{len(found)} documents differ"
+        + (f"; {more} more with -n {len(found)}" if more > 0 else ""),
         highlight=False,
     )
 

@@ -38,7 +38,9 @@ def environment(parity_plugin: Path) -> dict[str, str]:
 def kdbench(environment: dict[str, str], tmp_path: Path) -> Run:
     """Run the command line in `tmp_path`: kdbench("run", "suite.yaml") -> completed process."""
 
-    def call(*arguments: str | Path, code: int | None = 0, **changes: str) -> subprocess.CompletedProcess[str]:
+    def call(
+        *arguments: str | Path, code: int | None = 0, **changes: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "kdbench", *map(str, arguments)],
             cwd=tmp_path,

@@ -23,7 +23,11 @@ class Difference:
     student: Sample
 
     def to_json(self) -> dict[str, Any]:
-        shared = {"id": self.teacher.id, "prompt": self.teacher.prompt, "target": self.teacher.target}
+        shared = {
+            "id": self.teacher.id,
+            "prompt": self.teacher.prompt,
+            "target": self.teacher.target,
+        }
         return {
             **shared,
             "kind": self.kind,
@@ -49,5 +53,3 @@ def differences(
         found: Literal["lost", "gained"] = "lost" if scores[0] > scores[1] else "gained"
         if kind in ("both", found):
             yield Difference(found, metric, float(scores[0]), float(scores[1]), ours, theirs)
-
-

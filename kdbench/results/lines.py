@@ -8,7 +8,18 @@ from fnmatch import fnmatchcase
 
 from kdbench.results.table import Row
 
-HEADINGS = ("task", "metric", "model", "method", "value", "retention", "gap", "p", "lost/gained", "n")
+HEADINGS = (
+    "task",
+    "metric",
+    "model",
+    "method",
+    "value",
+    "retention",
+    "gap",
+    "p",
+    "lost/gained",
+    "n",
+)
 
 
 @dataclass
@@ -67,7 +78,9 @@ def lines(rows: Iterable[Row]) -> list[Line]:
 def _suffix(row: Row, rows: Sequence[Row]) -> bool:
     """True for a pair row that speaks about a metric which models have themselves."""
     return any(
-        other.role != "pair" and other.task == row.task and row.metric.startswith(f"{other.metric}.")
+        other.role != "pair"
+        and other.task == row.task
+        and row.metric.startswith(f"{other.metric}.")
         for other in rows
     )
 
@@ -97,7 +110,13 @@ def number(value: float | None) -> str:
     if value is None:
         return ""
     if value == 0 or 0.001 <= abs(value) < 1000:
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}"
+        return (
+            f"{value:.3f}"
+            if abs(value) < 10
+            else f"{value:.2f}"
+            if abs(value) < 100
+            else f"{value:.1f}"
+        )
     return f"{value:.3g}"
 
 

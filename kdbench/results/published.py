@@ -65,7 +65,9 @@ class Published:
         import pyarrow
         import pyarrow.parquet
 
-        columns: dict[str, Any] = {"index": pyarrow.array([s.index for s in samples], pyarrow.int64())}
+        columns: dict[str, Any] = {
+            "index": pyarrow.array([s.index for s in samples], pyarrow.int64())
+        }
         for column in _TEXT_COLUMNS:
             texts = [_clean(getattr(s, column)) for s in samples]
             columns[column] = pyarrow.array(texts, pyarrow.string())

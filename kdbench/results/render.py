@@ -66,7 +66,9 @@ def terminal_table(rows: Sequence[Row]) -> Group:
     texts = [headings, *(line.cells()[2:] for line in all_lines)]
     widths = [max(len(text[column]) for text in texts) for column in range(len(headings))]
     blocks: list[Any] = []
-    for _, members in groupby(all_lines, key=lambda line: (line.task, line.metric, line.own.protocol)):
+    for _, members in groupby(
+        all_lines, key=lambda line: (line.task, line.metric, line.own.protocol)
+    ):
         block = list(members)
         first = block[0].own
         better = "higher is better" if first.better == "higher" else "lower is better"

@@ -37,7 +37,9 @@ def cell_key(ingredients: dict[str, Any]) -> str:
 def check_schema(version: object, path: Path) -> None:
     """Refuse what a newer kdbench wrote, before anything is read wrongly or overwritten."""
     if not isinstance(version, int) or version < 1:
-        raise StoreError(f"{path}: no schema version in it; it was not written by kdbench, or is damaged")
+        raise StoreError(
+            f"{path}: no schema version in it; it was not written by kdbench, or is damaged"
+        )
     if version > SCHEMA:
         raise StoreError(
             f"{path}: written in schema {version} by a newer kdbench; this one reads up to schema "
@@ -92,14 +94,18 @@ class CellStore:
         except OSError as error:
             raise StoreError(f"{self._record_path}: {error.strerror}") from error
         except ValueError as error:
-            raise StoreError(f"{self._record_path}: not JSON ({error}); delete {self.folder}") from error
+            raise StoreError(
+                f"{self._record_path}: not JSON ({error}); delete {self.folder}"
+            ) from error
         check_schema(data.get("schema"), self._record_path)
         return CellRecord(**data)
 
     def write_record(self, record: CellRecord) -> None:
         publish(
             self._record_path,
-            (json.dumps(asdict(record), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+            (
+                json.dumps(asdict(record), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+            ).encode(),
         )
 
     def fail(self, record: CellRecord, reason: str) -> CellRecord:

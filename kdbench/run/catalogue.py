@@ -38,7 +38,9 @@ def listing(what: str) -> list[dict[str, Any]]:
             {"name": f"METRIC.{suffix}", "about": about, "unit": "", "better": "", "task": "pairs"}
             for suffix, about in PAIR_METRICS.items()
         ]
-    raise SettingsConflictError(f"nothing to list under {what!r}: choose tasks, adapters or metrics")
+    raise SettingsConflictError(
+        f"nothing to list under {what!r}: choose tasks, adapters or metrics"
+    )
 
 
 def describe(reference: str) -> dict[str, Any]:
@@ -61,7 +63,9 @@ def describe(reference: str) -> dict[str, Any]:
         about["more"] = f"kdbench show {name}/{cls.shorthand.upper()}" if cls.shorthand else ""
         return about
     about["label"] = task.label
-    about["verbs"] = {verb: ABOUT_VERBS.get(verb, "a plugin's own verb") for verb in sorted(task.verbs())}
+    about["verbs"] = {
+        verb: ABOUT_VERBS.get(verb, "a plugin's own verb") for verb in sorted(task.verbs())
+    }
     about["metrics"] = [
         f"{m.name} ({m.unit}, {m.better} is better): {m.about}" for m in task.metrics()
     ]
@@ -85,7 +89,9 @@ def plan_lines(plan: Plan) -> list[str]:
     lines = [f"suite {suite.name}: {len(suite.pairs)} pairs, {len(plan.cells)} cells"]
     for pair in suite.pairs:
         beside = f", baseline {pair.baseline}" if pair.baseline else ""
-        lines.append(f"  pair {pair.name}: {pair.student} of {pair.teacher} by {pair.method}{beside}")
+        lines.append(
+            f"  pair {pair.name}: {pair.student} of {pair.teacher} by {pair.method}{beside}"
+        )
     verbs = {spec.label: ", ".join(sorted(spec.build().verbs())) for spec in suite.tasks}
     lines += [f"  task {label} needs {needed}" for label, needed in verbs.items()]
     for cell in plan.cells:

@@ -68,7 +68,9 @@ class _Lines:
                 self._say(f"{name}: {count[0]} of {count[1]}")
         elif event["event"] == "done":
             self._ended += 1
-            self._say(f"{self._place()} {name}: {event['items']} samples in {event['seconds']:.1f} s")
+            self._say(
+                f"{self._place()} {name}: {event['items']} samples in {event['seconds']:.1f} s"
+            )
         elif event["event"] == "failed":
             self._ended += 1
             self._say(f"{self._place()} {name}: FAILED: {event['reason']}")

@@ -66,7 +66,9 @@ def digest(plan: Plan, store: Store) -> str:
     for cell in plan.cells:
         record = store.cell(cell.key).record() if cell.key else None
         cells.append([cell.key, cell.limit, cell.problem, asdict(record) if record else None])
-    text = json.dumps([__version__, plan.suite.text, asdict(header_of(plan.suite)), cells], sort_keys=True)
+    text = json.dumps(
+        [__version__, plan.suite.text, asdict(header_of(plan.suite)), cells], sort_keys=True
+    )
     return sha256(text.encode()).hexdigest()
 
 
@@ -77,7 +79,9 @@ def publish(
     views = [view_of(cell, store) for cell in plan.cells]
     rows = table_rows(header_of(plan.suite), views)
     if not rows:
-        raise StoreError(f"{target.folder}: the table would be empty: no cell of the suite has a row")
+        raise StoreError(
+            f"{target.folder}: the table would be empty: no cell of the suite has a row"
+        )
     names = [sample_file(view) for view in views]
     for name, view in zip(names, views, strict=True):
         if view.ok:
@@ -112,7 +116,9 @@ def publish(
     }
     target.write_run(record)
     target.write_table(to_csv(rows))
-    _remove_stale_samples(target, {target.samples_path(n) for n, v in zip(names, views, strict=True) if v.ok})
+    _remove_stale_samples(
+        target, {target.samples_path(n) for n, v in zip(names, views, strict=True) if v.ok}
+    )
     return rows
 
 
@@ -124,7 +130,9 @@ def rebuild(target: Published) -> list[Row]:
             f"{target.folder}: no results here (no run.json); `kdbench run SUITE` makes them"
         )
     head = record["header"]
-    header = Header(head["suite"], head["seed"], head["confidence"], [Pair(**p) for p in head["pairs"]])
+    header = Header(
+        head["suite"], head["seed"], head["confidence"], [Pair(**p) for p in head["pairs"]]
+    )
     views = [_view_from_record(cell, target) for cell in record["cells"]]
     rows = table_rows(header, views)
     target.write_table(to_csv(rows))
@@ -143,9 +151,7 @@ _VIEW_FIELDS = (
 )  # fmt: skip
 
 
-def _cell_record(
-    cell: PlannedCell, view: CellView, name: str, store: Store
-) -> dict[str, Any]:
+def _cell_record(cell: PlannedCell, view: CellView, name: str, store: Store) -> dict[str, Any]:
     record = store.cell(cell.key).record() if cell.key else None
     return {
         **{field: getattr(view, field) for field in _VIEW_FIELDS},

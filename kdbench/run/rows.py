@@ -98,7 +98,9 @@ def _pool(label: str, members: Sequence[CellView]) -> CellView:
 
     def read() -> list[Sample]:
         return [
-            replace(sample, id=f"{cell.label}:{sample.id}", cluster=f"{cell.label}:{sample.cluster}")
+            replace(
+                sample, id=f"{cell.label}:{sample.id}", cluster=f"{cell.label}:{sample.cluster}"
+            )
             for cell in members
             for sample in cell.read()
         ]
@@ -128,7 +130,9 @@ def _model_task_rows(header: Header, cells: Sequence[CellView]) -> Iterator[Row]
     own_pair = {pair.student for pair in header.pairs}
     for name in dict.fromkeys(p.baseline for p in header.pairs if p.baseline):
         if name not in own_pair and name in by_model:
-            yield from _cell_rows(header, by_model[name], "student", name, None, samples, "baseline")
+            yield from _cell_rows(
+                header, by_model[name], "student", name, None, samples, "baseline"
+            )
     for pair in header.pairs:
         cell = by_model.get(pair.student)
         if cell is None:

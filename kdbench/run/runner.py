@@ -53,7 +53,12 @@ def run_suite(
     plan = ready_plan(suite, store)
     planned = time.perf_counter()
 
-    if not plan.todo and published and published["digest"] == digest(plan, store) and target.table.is_file():
+    if (
+        not plan.todo
+        and published
+        and published["digest"] == digest(plan, store)
+        and target.table.is_file()
+    ):
         rows = read_csv(target.table)
         return Outcome(rows, target, 0, unfinished(rows))
 
@@ -80,7 +85,13 @@ def ready_plan(suite: Suite, store: Store) -> Plan:
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise SuiteError(
             [
-                Problem(str(suite.file), None, None, where, f"{item.what} is not here and HF_HUB_OFFLINE is set; {item.by_hand}")
+                Problem(
+                    str(suite.file),
+                    None,
+                    None,
+                    where,
+                    f"{item.what} is not here and HF_HUB_OFFLINE is set; {item.by_hand}",
+                )
                 for where, item in plan.downloads
             ]
         )

@@ -1,7 +1,8 @@
-"""The worker process: takes work orders on standard input, measures, stores, and tells on standard output.
+"""The worker process: takes work orders, measures, stores, and tells what it does.
 
-One JSON object a line both ways. A worker loads the models of an order once for all its cells and keeps
-those that the next order needs too. It ends when its input does, so it never outlives the run that started it.
+Orders come on standard input and events go to standard output, one JSON object a line. A worker loads
+the models of an order once for all its cells and keeps those that the next order needs too. It ends when
+its input does, so it never outlives the run that started it.
 """
 
 from __future__ import annotations
@@ -90,13 +91,19 @@ class Worker:
         return self.tasks[identity]
 
     def _measure(
-        self, order: dict[str, Any], cell: dict[str, Any], models: dict[str, Any], load_seconds: float
+        self,
+        order: dict[str, Any],
+        cell: dict[str, Any],
+        models: dict[str, Any],
+        load_seconds: float,
     ) -> None:
         began = time.perf_counter()
         task = self._task(order, cell)
         items = task.items(cell["limit"])
         if not items:
-            raise TaskError(f"{task.label} has no items: its documents are empty or all filtered out")
+            raise TaskError(
+                f"{task.label} has no items: its documents are empty or all filtered out"
+            )
         built = time.perf_counter()
 
         store = Store(Path(order["root"])).cell(cell["key"])
@@ -112,7 +119,12 @@ class Worker:
         )
         with store.appending() as log:
             store.write_record(record)
-            self.emit("items", cell=cell["key"], total=len(items), stored=len(log.stored & {i.index for i in items}))
+            self.emit(
+                "items",
+                cell=cell["key"],
+                total=len(items),
+                stored=len(log.stored & {i.index for i in items}),
+            )
             for block in blocks(items, order["block"], log.stored):
                 samples = _measure_block(task, cell["subject"], models, block, context)
                 log.append(samples)

@@ -126,10 +126,8 @@ def effective_size(residuals: Floats, groups: Clusters, confidence: float) -> fl
         return float(n)
     between, degrees = _variance_of_sum(residuals, groups)
     independent = float(residuals @ residuals) * n / (n - 1)
-    if between > 1e-12 * independent:
-        effective = n * independent / between
-    else:
-        effective = math.sqrt(n * groups.count)
+    told_apart = between > 1e-12 * independent
+    effective = n * independent / between if told_apart else math.sqrt(n * groups.count)
     t_ratio = two_sided_t(confidence, n - 1) / two_sided_t(confidence, degrees)
     return effective * t_ratio**2
 

@@ -20,8 +20,6 @@ from kdbench.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from kdbench.suite.gate import Gate
-from kdbench.suite.plain_errors import complaints, shown
 from kdbench.suite.entries import (
     Frozen,
     LoadSettings,
@@ -32,6 +30,8 @@ from kdbench.suite.entries import (
     TaskSpec,
     suite_name,
 )
+from kdbench.suite.gate import Gate
+from kdbench.suite.plain_errors import complaints, shown
 from kdbench.suite.schema import suite_json_schema
 from kdbench.suite.sections import Reading
 from kdbench.suite.yaml_source import Where, YamlSource, in_order, parse_yaml, path_text, read_text

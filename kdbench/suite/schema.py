@@ -11,7 +11,6 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from kdbench import registry
 from kdbench.errors import KdbenchError
-from kdbench.suite.gate import Gate
 from kdbench.suite.entries import (
     DEFAULT_ADAPTER,
     NAME_PATTERN,
@@ -22,6 +21,7 @@ from kdbench.suite.entries import (
     SuiteFile,
     TaskEntry,
 )
+from kdbench.suite.gate import Gate
 
 Schema = dict[str, Any]
 

@@ -12,8 +12,6 @@ from pydantic import BaseModel, ValidationError
 
 from kdbench import registry
 from kdbench.errors import KdbenchError, Problem, UnknownNameError, did_you_mean
-from kdbench.suite.gate import Gate, faults, parse_sentence
-from kdbench.suite.plain_errors import complaints, shown
 from kdbench.suite.entries import (
     DEFAULT_ADAPTER,
     LoadSettings,
@@ -27,6 +25,8 @@ from kdbench.suite.entries import (
     TaskSpec,
     check_name,
 )
+from kdbench.suite.gate import Gate, faults, parse_sentence
+from kdbench.suite.plain_errors import complaints, shown
 from kdbench.suite.yaml_source import Where, YamlSource
 
 M = TypeVar("M", bound=BaseModel)

@@ -56,8 +56,9 @@ class Joined:
         """Empty where everything matched, else what did not, in words."""
         if not (self.only_first or self.only_second):
             return ""
-        return f"unmatched samples: {self.only_first} of the first, {self.only_second} of the second"
-
+        return (
+            f"unmatched samples: {self.only_first} of the first, {self.only_second} of the second"
+        )
 
     def scored(self, metric: str) -> Joined:
         """Only samples that have a score of `metric` on both sides; some are not scored at all."""
@@ -110,7 +111,9 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
     if metric.better == "higher":
         kept = stats.retention(student, teacher, clusters, confidence=confidence)
         found.append(Measurement(f"{name}.retention", "ratio", "higher", kept, note))
-    found.append(Measurement(f"{name}.p", "p-value", "higher", _test(student, teacher, clusters), note))
+    found.append(
+        Measurement(f"{name}.p", "p-value", "higher", _test(student, teacher, clusters), note)
+    )
     if _binary(teacher) and _binary(student):
         lost = [float(t > s) for t, s in zip(teacher, student, strict=True)]
         gained = [float(s > t) for t, s in zip(teacher, student, strict=True)]

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from suites import parity_suite, rows
 
 RESULTS = Path("results/parity")
@@ -27,7 +28,9 @@ def test_a_typo_is_reported_with_file_line_column_path_and_suggestion(kdbench, t
     parity_suite(tmp_path)
     text = (tmp_path / "suite.yaml").read_text().replace("student: good", "student: goood")
     done = kdbench("run", write(tmp_path, text), code=3)
-    expected = r"mine\.yaml:7:33: pairs\[0\]\.student: no model named 'goood' \(did you mean 'good'\?\)"
+    expected = (
+        r"mine\.yaml:7:33: pairs\[0\]\.student: no model named 'goood' \(did you mean 'good'\?\)"
+    )
     assert re.search(expected, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "results").exists()

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from suites import rows
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"

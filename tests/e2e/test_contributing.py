@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 from suites import rows, value
@@ -49,7 +50,7 @@ def install(folder: Path) -> None:
 def test_the_task_and_the_adapter_of_the_guide_run_as_a_plugin(kdbench, tmp_path):
     install(tmp_path)
     letters = "abcdefghijklmnopqrstuvwxyz"
-    table = {a: {f" {b}": -1.0} for a, b in zip(letters, letters[1:], strict=False)}
+    table = {a: {f" {b}": -1.0} for a, b in pairwise(letters)}
     (tmp_path / "teacher.json").write_text(json.dumps(table))
     (tmp_path / "student.json").write_text(json.dumps(dict(list(table.items())[:15])))
     (tmp_path / "suite.yaml").write_text(SUITE)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from suites import parity_suite, without_timestamps
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from suites import rows, without_timestamps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +42,8 @@ def imports_of(arguments, environment, folder) -> str:
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["validate", SUITE], ["list", "tasks"], ["list", "adapters"], ["list", "metrics"],
-     ["schema"], ["run", SUITE, "--dry-run"], ["show", f"reasoning/{SUITE.parent}/quickstart/tasks/reading.yaml"]],
+     ["schema"], ["run", SUITE, "--dry-run"],
+     ["show", f"reasoning/{SUITE.parent}/quickstart/tasks/reading.yaml"]],
     ids=["help", "validate", "tasks", "adapters", "metrics", "schema", "dry-run", "show"],
 )  # fmt: skip
 def test_light_commands_import_nothing_heavy(arguments, environment, tmp_path):

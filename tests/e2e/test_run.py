@@ -32,7 +32,9 @@ def test_a_run_writes_a_sorted_table_with_an_interval_on_every_number(kdbench, t
             assert float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"]), row
         assert row["ci_method"]
         assert int(row["n"]) == 120
-    order = [(r["task"], r["metric"], ("teacher", "student", "pair").index(r["role"])) for r in found]
+    order = [
+        (r["task"], r["metric"], ("teacher", "student", "pair").index(r["role"])) for r in found
+    ]
     assert order == sorted(order)
     assert "retention" in done.stdout
     assert "results/parity/metrics.csv" in done.stdout
@@ -166,7 +168,9 @@ def test_a_pair_task_is_measured_on_teacher_and_student_together(kdbench, tmp_pa
     suite = parity_suite(tmp_path, extra="  - {task: parity.pair, count: 25}")
     kdbench("run", suite)
     found = [r for r in rows(tmp_path / RESULTS / "metrics.csv") if r["metric"] == "agreement"]
-    assert [(row["role"], row["pair"] != "", row["n"]) for row in found] == [("pair", True, "25")] * 2
+    assert [(row["role"], row["pair"] != "", row["n"]) for row in found] == [
+        ("pair", True, "25")
+    ] * 2
 
 
 def test_pairs_with_different_tokenizers_are_skipped_with_the_reason(kdbench, tmp_path):

@@ -48,7 +48,14 @@ class Plain(ModelTask):
         return []
 
 
-BASE = {"adapter": "x", "weights": "w", "tokenizer": "t", "chat_template": "c", "dtype": "f", "revision": "r"}
+BASE = {
+    "adapter": "x",
+    "weights": "w",
+    "tokenizer": "t",
+    "chat_template": "c",
+    "dtype": "f",
+    "revision": "r",
+}
 
 
 def key(task=None, fingerprint=BASE, seed=0, hardware="cpu"):

@@ -15,7 +15,9 @@ HEADER = Header("s", 0, 0.95, [Pair("kl", "t", "s", "forward-kl", "b")])
 ACC = Metric("acc", "fraction", "higher", "")
 
 
-def view(model: str, scores: list[float], label: str = "x/one", group: str | None = None) -> CellView:
+def view(
+    model: str, scores: list[float], label: str = "x/one", group: str | None = None
+) -> CellView:
     samples = [Sample(f"i{k}", k, f"c{k}", {"acc": score}) for k, score in enumerate(scores)]
     return CellView(
         label=label, group=group, protocol=f"harness=h; task={label}; shots=0", metrics=[ACC],

@@ -17,7 +17,9 @@ from kdbench.results.store import CellRecord, CellStore, Store, cell_key
 
 
 def sample(index: int, **changes) -> Sample:
-    return Sample(**{"id": f"i{index}", "index": index, "cluster": "c", "scores": {"acc": 1.0}, **changes})
+    return Sample(
+        **{"id": f"i{index}", "index": index, "cluster": "c", "scores": {"acc": 1.0}, **changes}
+    )
 
 
 def filled(cell: CellStore, blocks=((0, 1), (2, 3))) -> CellStore:
@@ -29,7 +31,9 @@ def filled(cell: CellStore, blocks=((0, 1), (2, 3))) -> CellStore:
 
 def test_samples_come_back_as_they_were_in_the_order_of_their_index(tmp_path):
     cell = CellStore(tmp_path)
-    odd = sample(1, prompt="ä\n\u2028\ud800", extra={"choices": [1, 2.5, None]}, tags={"category": "x"})
+    odd = sample(
+        1, prompt="ä\n\u2028\ud800", extra={"choices": [1, 2.5, None]}, tags={"category": "x"}
+    )
     with cell.appending() as log:
         log.append([odd])
         log.append([sample(0)])

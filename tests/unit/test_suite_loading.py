@@ -1,6 +1,6 @@
 """A suite that is right is resolved: names, defaults, overrides, adapters and tasks."""
 
-# ruff: noqa: E501, F401, F811 - fixtures are imported
+# ruff: noqa: F401, F811 - fixtures are imported
 
 from __future__ import annotations
 

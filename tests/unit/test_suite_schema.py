@@ -15,8 +15,8 @@ from suite_fakes import GOOD, FakeTask, Load, load, only_fakes, told
 from kdbench import registry
 from kdbench.errors import KdbenchError
 from kdbench.suite import suite_json_schema
-from kdbench.tasks.task import TaskParams
 from kdbench.suite.yaml_source import parse_yaml
+from kdbench.tasks.task import TaskParams
 
 Told = Callable[[str | bytes], list[str]]
 

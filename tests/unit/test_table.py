@@ -29,7 +29,9 @@ LOST = replace(STUDENT, role="pair", metric="acc.lost", value=0.25)
 GAINED = replace(STUDENT, role="pair", metric="acc.gained", value=0.05)
 TABLE = [GAINED, RETENTION, STUDENT, ROW, LOST]
 
-text = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\x00"), max_size=20)
+text = st.text(
+    st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\x00"), max_size=20
+)
 number_or_none = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
@@ -99,7 +101,14 @@ def test_markdown_and_latex_escape_what_would_break_them():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0.81249, "0.812"), (12.345, "12.35"), (123.45, "123.5"), (0, "0.000"), (1e-6, "1e-06"), (None, "")],
+    [
+        (0.81249, "0.812"),
+        (12.345, "12.35"),
+        (123.45, "123.5"),
+        (0, "0.000"),
+        (1e-6, "1e-06"),
+        (None, ""),
+    ],
 )
 def test_numbers_are_short(value, shown):
     assert number(value) == shown

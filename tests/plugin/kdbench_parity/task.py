@@ -115,7 +115,9 @@ class ParityPair(PairTask):
         if self.params.count == 13:
             raise TaskError("thirteen numbers bring bad luck")
         prompts = [Prompt(item.payload, ("\n",), 4) for item in items]
-        both = zip(items, teacher.generate_text(prompts), student.generate_text(prompts), strict=True)
+        both = zip(
+            items, teacher.generate_text(prompts), student.generate_text(prompts), strict=True
+        )
         return [
             Sample(item.id, item.index, item.cluster, {"agreement": float(a.text == b.text)})
             for item, a, b in both
