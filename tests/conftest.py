@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# One thread a process: test processes share the cores, and threads that wait for each other crawl.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

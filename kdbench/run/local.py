@@ -35,6 +35,7 @@ def worker_environment(slots: int) -> dict[str, str]:
     """Environment of a worker: cores shared fairly, libraries quiet, this kdbench importable."""
     defaults = {
         "OMP_NUM_THREADS": str(worker_threads(slots)),
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait stall a shared machine
         "TOKENIZERS_PARALLELISM": "false",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

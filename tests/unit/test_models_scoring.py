@@ -84,12 +84,25 @@ def test_rows_with_the_same_input_share_a_forward_pass(model: Any) -> None:
     assert len({score for score, _ in answers}) == 4
 
 
+def test_short_rows_are_not_padded_to_the_length_of_long_ones(model: Any) -> None:
+    seen: list[tuple[int, ...]] = []
+    scorer = _scorer(model, 64)
+    scorer.score([TokenRow((1, 2), 1)])
+    hook = model.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    scorer.score([TokenRow(tuple(range(at, at + length)), 1) for at, length in
+                  enumerate([41, 40, 31, 21, 20, 5])])  # fmt: skip
+    hook.remove()
+    assert seen == [(3, 40), (2, 20), (1, 4)]
+
+
 def test_the_output_layer_sees_only_scored_positions(model: Any) -> None:
     seen: list[tuple[int, ...]] = []
     scorer = _scorer(model, 64)
     scorer.score([TokenRow((1, 2), 1)])
     hook = model.lm_head.register_forward_hook(lambda _, args, out: seen.append(tuple(out.shape)))
-    scorer.score([TokenRow(tuple(range(20)), 2), TokenRow(tuple(range(30, 40)), 3)])
+    scorer.score([TokenRow(tuple(range(20)), 2), TokenRow(tuple(range(30, 48)), 3)])
     hook.remove()
     assert seen == [(1, 5, 400)]
 

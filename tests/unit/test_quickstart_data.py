@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from collections import Counter
 from itertools import islice
@@ -116,3 +117,41 @@ def test_reading_choices_are_distinct_and_the_answer_stands_in_the_passage() -> 
 def test_right_answers_follow_no_pattern_of_position() -> None:
     counts = Counter(row["answer"] for row in rows("reading"))
     assert all(70 <= counts[position] <= 130 for position in range(4))
+
+
+def test_texts_survive_the_tokenizer_and_contexts_tokenize_alike_alone_and_continued() -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(SUITE / "models" / "teacher")
+    for row in rows("reading")[:40]:
+        context, answer = f"{row['passage']}\nRecall: {row['stem']}", f" {row['choices'][0]}"
+        whole = tokenizer.encode(context + answer)
+        assert tokenizer.decode(whole) == context + answer
+        assert tokenizer.encode(context) + tokenizer.encode(answer) == whole
+
+
+def test_all_models_together_stay_under_twelve_megabytes() -> None:
+    sizes = {
+        folder.name: sum(file.stat().st_size for file in folder.iterdir())
+        for folder in (SUITE / "models").iterdir()
+        if folder.is_dir()
+    }
+    assert set(sizes) == {"teacher", "scratch", "forward-kl", "on-policy"}
+    assert sum(sizes.values()) < 12e6
+
+
+@pytest.mark.slow
+def test_the_recipe_trains_every_model_from_one_command(tmp_path: Path) -> None:
+    """A trial of a few steps; whether they suffice is what the shipped results show."""
+    out = tmp_path / "models"
+    subprocess.run(
+        [sys.executable, str(SUITE / "recipe" / "train.py"), "--scale", "0.005",
+         "--out", str(out), "--data", str(tmp_path / "data")],
+        check=True,
+    )  # fmt: skip
+    report = json.loads((out / "training.json").read_text())
+    assert set(report["models"]) == {"teacher", "scratch", "forward-kl", "on-policy"}
+    for name, record in report["models"].items():
+        assert (out / name / "model.safetensors").is_file()
+        assert record["tokens"] > 0
+        assert all(loss > 0 for loss in record["final_loss"].values())

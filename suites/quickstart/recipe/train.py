@@ -1,6 +1,6 @@
 """Rebuild the quickstart: the test data, the tokenizer, a teacher and its three students.
 
-    python suites/quickstart/recipe/train.py [--out FOLDER] [--seed N] [--teacher FOLDER]
+    python suites/quickstart/recipe/train.py [--out FOLDER] [--seed N] [--teacher FOLDER] [--scale X]
 
 Everything follows from the seeds.  The test data come out byte for byte the same on every machine;
 trained weights do so only as far as the machine adds floating-point numbers in the same order.
@@ -47,7 +47,7 @@ PROMPT_WEIGHT = 0.1
 STUDENTS = ("scratch", "forward-kl", "on-policy")
 
 TOKENIZER_DOCUMENTS: dict[Kind, int] = {"problem": 4000, "passage": 500, "story": 4000}
-BATCH_ROWS: dict[Kind, int] = {"recital": 48, "problem": 32, "passage": 12, "story": 32}
+BATCH_ROWS: dict[Kind, int] = {"recital": 32, "problem": 32, "passage": 24, "story": 24}
 
 
 @dataclass(frozen=True)
@@ -61,26 +61,30 @@ class Plan:
     wrong_share: float
 
 
-def teacher_plan() -> Plan:
+def teacher_plan(scale: float = 1.0) -> Plan:
     """Return the teacher's plan: many documents, all of them correct."""
     return Plan(
         shape=TEACHER,
-        schedule=Schedule(steps=1000, recital_steps=250, learning_rate=4e-3),
+        schedule=_schedule(900, scale),
         documents=TEACHER_DOCUMENTS,
         data_seed=TEACHER_DATA_SEED,
         wrong_share=0.0,
     )
 
 
-def student_plan(seed: int) -> Plan:
+def student_plan(seed: int, scale: float = 1.0) -> Plan:
     """Return the plan shared by all students: fewer documents, some with wrong answers."""
     return Plan(
         shape=STUDENT,
-        schedule=Schedule(steps=700, recital_steps=250, learning_rate=6e-3),
+        schedule=_schedule(700, scale),
         documents=STUDENT_DOCUMENTS,
         data_seed=student_data_seed(seed),
         wrong_share=0.3,
     )
+
+
+def _schedule(steps: int, scale: float) -> Schedule:
+    return Schedule(steps=max(2, round(steps * scale)), recital_steps=round(60 * scale))
 
 
 def sources(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> Sources:
@@ -124,10 +128,12 @@ def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     staging.rmdir()
 
 
-def run_student(name: str, seed: int, out: Path, teacher_folder: Path) -> dict[str, Any]:
+def run_student(
+    name: str, seed: int, out: Path, teacher_folder: Path, scale: float = 1.0
+) -> dict[str, Any]:
     """Train one student; this runs in a process of its own on one core."""
     torch.set_num_threads(1)
-    plan = student_plan(seed)
+    plan = student_plan(seed, scale)
     loss: Loss = cross_entropy
     if name != "scratch":
         teacher = AutoModelForCausalLM.from_pretrained(teacher_folder, attn_implementation="eager")
@@ -166,6 +172,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SUITE / "data", help="folder of the test data")
     parser.add_argument("--seed", type=int, default=1, help="seed of the students")
     parser.add_argument("--teacher", type=Path, help="reuse this teacher and its tokenizer")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the steps, for a trial")
     parser.add_argument("--threads", type=int, default=2, help="cores to use")
     options = parser.parse_args()
 
@@ -179,10 +186,12 @@ def main() -> None:
         AutoTokenizer.from_pretrained(teacher).save_pretrained(options.out / "tokenizer")
     else:
         make_tokenizer(options.out)
-        records["teacher"] = run("teacher", teacher_plan(), 1, cross_entropy, options.out)
+        records["teacher"] = run(
+            "teacher", teacher_plan(options.scale), 1, cross_entropy, options.out
+        )
     with ProcessPoolExecutor(options.threads, mp_context=get_context("spawn")) as pool:
         jobs = {
-            name: pool.submit(run_student, name, options.seed, options.out, teacher)
+            name: pool.submit(run_student, name, options.seed, options.out, teacher, options.scale)
             for name in STUDENTS
         }
         records.update({name: job.result() for name, job in jobs.items()})

@@ -34,12 +34,12 @@ class Schedule:
 
     steps: int
     recital_steps: int
-    learning_rate: float
-    warm_up: int = 50
-    weight_decay: float = 0.05
+    matrix_rate: float = 0.02
+    other_rate: float = 3e-3
+    warm_up: int = 40
 
     def factor(self, step: int) -> float:
-        """Return the share of the learning rate at a step: linear up, then cosine down to 2 %."""
+        """Return the share of the learning rates at a step: linear up, then cosine down to 2 %."""
         if step < self.warm_up:
             return (step + 1) / self.warm_up
         done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
@@ -159,19 +159,32 @@ class OnPolicy:
         return ids, weight
 
 
+def make_optimizers(model: LlamaForCausalLM, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices of the layers and AdamW for embeddings and norms.
+
+    With Muon, models of this size learn to repeat a list in far fewer steps than with AdamW alone.
+    """
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        in_layer = parameter.dim() == 2 and "embed" not in name
+        (matrices if in_layer else others).append(parameter)
+    return [
+        torch.optim.Muon(matrices, lr=schedule.matrix_rate, weight_decay=0.01),
+        torch.optim.AdamW(
+            others, lr=schedule.other_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+        ),
+    ]
+
+
 def train(
     name: str, model: LlamaForCausalLM, sources: Sources, loss: Loss, schedule: Schedule
 ) -> Record:
     """Train in place; each step takes one batch of every kind of document."""
     record = Record(schedule)
-    decayed = [item for item in model.parameters() if item.dim() > 1]
-    others = [item for item in model.parameters() if item.dim() <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": schedule.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+    optimizers = make_optimizers(model, schedule)
+    schedulers = [
+        torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.factor) for optimizer in optimizers
     ]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), fused=True)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.factor)
     began = time.monotonic()
     recent: dict[str, list[float]] = {kind: [] for kind in sources}
     model.train()
@@ -184,9 +197,10 @@ def train(
             record.tokens += batch.tokens
             recent[kind] = [*recent[kind][-49:], value.item()]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad(set_to_none=True)
         if (step + 1) % 20 == 0 or step + 1 == schedule.steps:
             record.seconds = time.monotonic() - began
             record.final_loss = {kind: sum(v) / len(v) for kind, v in recent.items() if v}

@@ -1,10 +1,9 @@
-"""Passages of about 150 tokens with four questions each, answered by looking things up.
+"""Passages of packing lists with four questions each, to be looked up.
 
-Every test passage introduces five people.  Each of them keeps one thing at one place and has one
-plan; the questions differ in how far the answer is from the words of the question:
-
-* ``place``, ``plan`` and ``thing`` follow one sentence;
-* ``chain`` joins two sentences (from the plan to the person to the place).
+Every test passage says what six people have in their bags.  A question names a person, and asks for
+the whole list or, after the first thing on it, for the rest; the choices are what other people of the
+same passage carry.  No word of a list stands in a passage twice, so that a model which has learnt to
+repeat what followed a word the last time can answer; nothing but the passage says which choice is right.
 """
 
 from __future__ import annotations
@@ -13,51 +12,34 @@ from dataclasses import dataclass
 from random import Random
 
 from .document import Answer, Document, Side, side_of
-from .lexicon import (
-    COLOURS,
-    DAYS,
-    NAMES,
-    OBJECTS,
-    PLACE_ADJECTIVES,
-    PLACES,
-    PLAN_OBJECTS,
-    PLAN_VERBS,
-    PREPOSITIONS,
-    VILLAGES,
-    WEATHER,
-)
+from .lexicon import DAYS, ITEMS, NAMES, OBJECTS, VILLAGES, WEATHER
 
-PEOPLE = 5
+PEOPLE = 6
 """How many people a test passage introduces."""
 CHOICES = 4
-MAX_DRAWS = 20_000
-QUESTION_TYPES = ("place", "plan", "thing", "chain")
+THINGS = (*OBJECTS, *ITEMS)
+LIST_LENGTH = 3
+QUESTION_TYPES = ("whole", "rest")
 
 
 @dataclass(frozen=True)
-class Fact:
-    """What one person keeps, where, and what that person plans; all as phrases of the text."""
+class Bag:
+    """A person and the things in that person's bag, in order."""
 
     name: str
-    thing: str
-    place: str
-    plan: str
+    things: tuple[str, ...]
 
     @property
-    def keys(self) -> tuple[str, str]:
-        """Return the two content keys; no key of the test side occurs in any train passage."""
-        return f"keeps {self.thing} {self.place}", f"plans {self.name} {self.plan}"
+    def sentence(self) -> str:
+        """Return the bag as the passage has it; also its content key, of one side or the other."""
+        return f"Bag of {self.name} {' '.join(self.things)}"
 
 
 @dataclass(frozen=True)
 class Question:
-    """A multiple-choice question; ``answer`` is an index into ``choices``.
-
-    The answer is a whole sentence: ``stem`` and then one of the choices.
-    """
+    """A sentence to be ended by one of the choices; ``answer`` is an index into ``choices``."""
 
     type: str
-    question: str
     stem: str
     choices: tuple[str, ...]
     answer: int
@@ -65,14 +47,12 @@ class Question:
     def as_answer(self, rng: Random) -> Answer:
         """Return the right choice with another choice as its plausible falsification."""
         others = [text for index, text in enumerate(self.choices) if index != self.answer]
-        return Answer(
-            f" {self.stem} {self.choices[self.answer]}\n", f" {self.stem} {rng.choice(others)}\n"
-        )
+        return Answer(f" {self.choices[self.answer]}\n", f" {rng.choice(others)}\n")
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A passage, the questions about it, and the content keys of its facts."""
+    """A passage, the questions about it, and the content keys of its bags."""
 
     text: str
     questions: tuple[Question, ...]
@@ -80,81 +60,46 @@ class Passage:
 
     def document(self, rng: Random) -> Document:
         """Return the passage followed by all its questions, in the format of task ``reading``."""
-        prompts = [f"{self.text}\nQuestion: {self.questions[0].question}\nAnswer:"]
-        prompts += [f"Question: {item.question}\nAnswer:" for item in self.questions[1:]]
+        prompts = [f"{self.text}\nRecall: {self.questions[0].stem}"]
+        prompts += [f"Recall: {item.stem}" for item in self.questions[1:]]
         answers = tuple(item.as_answer(rng) for item in self.questions)
         return Document("passage", tuple(prompts), answers, self.keys)
 
 
-def _facts(rng: Random, side: Side, people: int) -> list[Fact]:
-    """Return facts with pairwise different names, objects, places and plans, all of ``side``."""
+def _bags(rng: Random, side: Side, people: int) -> list[Bag]:
+    """Return bags of ``side`` for different people, no thing in two of them."""
     names = rng.sample(NAMES, people)
-    objects = rng.sample(OBJECTS, people)
-    facts: list[Fact] = []
-    used: set[str] = set()
-    for _ in range(MAX_DRAWS):
-        place, plan_object = rng.choice(PLACES), rng.choice(PLAN_OBJECTS)
-        fact = Fact(
-            name=names[len(facts)],
-            thing=f"the {rng.choice(COLOURS)} {objects[len(facts)]}",
-            place=f"{rng.choice(PREPOSITIONS)} the {rng.choice(PLACE_ADJECTIVES)} {place}",
-            plan=f"{rng.choice(PLAN_VERBS)} the {plan_object}",
-        )
-        if used.isdisjoint((place, plan_object)) and all(side_of(k) == side for k in fact.keys):
-            facts.append(fact)
-            used.update((place, plan_object))
-        if len(facts) == people:
-            return facts
-    # Some choice of people and objects has left no plan of this side for the last of them.
-    return _facts(rng, side, people)
+    left = list(THINGS)
+    bags: list[Bag] = []
+    while len(bags) < people:
+        bag = Bag(names[len(bags)], tuple(rng.sample(left, LIST_LENGTH)))
+        if side_of(bag.sentence) == side:
+            bags.append(bag)
+            left = [thing for thing in left if thing not in bag.things]
+    return bags
 
 
-def _prose(rng: Random, facts: list[Fact]) -> str:
-    """Return the passage: an opening, then what people keep and what they plan, shuffled."""
-    opening = (
-        f"It is a {rng.choice(WEATHER)} {rng.choice(DAYS)} in the village of "
-        f"{rng.choice(VILLAGES)}."
-    )
-    keeping = [f"{fact.name} keeps {fact.thing} {fact.place}." for fact in facts]
-    planning = [f"{fact.name} plans to {fact.plan}." for fact in facts]
-    rng.shuffle(keeping)
-    rng.shuffle(planning)
-    halves = [" ".join(keeping), " ".join(planning)]
-    rng.shuffle(halves)
-    return f"{opening} {halves[0]} {halves[1]}"
-
-
-def _question(rng: Random, kind: str, facts: list[Fact]) -> Question:
-    """Return one question of the given type about a random fact."""
-    offered = rng.sample(facts, min(CHOICES, len(facts)))
-    answer = rng.randrange(len(offered))
-    fact = offered[answer]
-    if kind == "plan":
-        wording, stem = f"What does {fact.name} plan to do?", f"{fact.name} plans to"
-        choices = tuple(other.plan for other in offered)
-    elif kind == "thing":
-        wording, stem = f"What does {fact.name} keep {fact.place}?", f"{fact.name} keeps"
-        choices = tuple(other.thing for other in offered)
-    else:
-        wording = f"Where does {fact.name} keep {fact.thing}?"
-        stem = f"{fact.name} keeps {fact.thing}"
-        if kind == "chain":
-            wording = f"Where does the person who plans to {fact.plan} keep something?"
-            stem = "That person keeps it"
-        choices = tuple(other.place for other in offered)
-    return Question(kind, wording, stem, choices, answer)
+def _question(rng: Random, kind: str, asked: Bag, bags: list[Bag]) -> Question:
+    """Return a question of the given type about one bag, with choices from the others."""
+    others = rng.sample([bag for bag in bags if bag != asked], min(CHOICES, len(bags)) - 1)
+    offered = rng.sample([asked, *others], len(others) + 1)
+    known = 1 if kind == "rest" else 0
+    stem = " ".join(["Bag of", asked.name, *asked.things[:known]])
+    choices = tuple(" ".join(bag.things[known:]) for bag in offered)
+    return Question(kind, stem, choices, offered.index(asked))
 
 
 def make_passage(rng: Random, side: Side, people: int, rounds: int) -> Passage:
-    """Return a random passage whose facts all belong to ``side``.
+    """Return a random passage whose bags all belong to ``side``.
 
-    Every round asks one question of each type, in random order.
+    Every round asks one question of each type; no person is asked about again before all were.
     """
-    facts = _facts(rng, side, people)
-    text = _prose(rng, facts)
-    questions: list[Question] = []
-    for _ in range(rounds):
-        types = list(QUESTION_TYPES)
-        rng.shuffle(types)
-        questions.extend(_question(rng, kind, facts) for kind in types)
-    return Passage(text, tuple(questions), tuple(key for fact in facts for key in fact.keys))
+    bags = _bags(rng, side, people)
+    opening = f"It is a {rng.choice(WEATHER)} {rng.choice(DAYS)} in the village of {rng.choice(VILLAGES)}."
+    text = " ".join([opening, *(f"{bag.sentence}." for bag in bags)])
+    kinds = [kind for _ in range(rounds) for kind in QUESTION_TYPES]
+    order = rng.sample(bags, len(bags))
+    questions = [
+        _question(rng, kind, order[number % len(order)], bags) for number, kind in enumerate(kinds)
+    ]
+    return Passage(text, tuple(questions), tuple(bag.sentence for bag in bags))

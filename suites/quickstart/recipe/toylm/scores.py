@@ -20,7 +20,7 @@ def _pairs() -> dict[str, list[tuple[str, str]]]:
 
 
 def _question(row: Row) -> tuple[str, str]:
-    prompt = f"{row['passage']}\nQuestion: {row['question']}\nAnswer: {row['stem']}"
+    prompt = f"{row['passage']}\nRecall: {row['stem']}"
     return prompt, f" {row['choices'][row['answer']]}\n"
 
 

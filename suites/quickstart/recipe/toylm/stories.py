@@ -78,10 +78,10 @@ def _recall_object(rng: Random) -> Story:
         f"{colours[1]} {yours}. They met in {rng.choice(VILLAGES)} and talked for an hour. "
     )
     if rng.random() < 0.5:
-        owner, word, wrong = first, mine, yours
+        owner, colour, word, wrong = first, colours[0], mine, yours
     else:
-        owner, word, wrong = second, yours, mine
-    context += f"Then {owner} went home with the"
+        owner, colour, word, wrong = second, colours[1], yours, mine
+    context += f"Then {owner} went home with the {colour}"
     key = f"recall_object {first} {mine} {second} {yours}"
     return Story("recall_object", context, word, wrong, key)
 
