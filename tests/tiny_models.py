@@ -117,7 +117,9 @@ def save_gguf(folder: Path, file: Path) -> Path:
     writer.add_token_types(
         [kinds.CONTROL if index in special else kinds.NORMAL for _, index in vocabulary]
     )
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in words["model"]["merges"]]
+    merges = [
+        pair if isinstance(pair, str) else " ".join(pair) for pair in words["model"]["merges"]
+    ]
     writer.add_token_merges(merges)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(0)

@@ -150,9 +150,7 @@ def nonsense(model: Any) -> str:
     )
 
 
-def _pick(
-    logits: torch.Tensor, places: Sequence[int], targets: Sequence[int]
-) -> list[list[float]]:
+def _pick(logits: torch.Tensor, places: Sequence[int], targets: Sequence[int]) -> list[list[float]]:
     """Log-probabilities of `targets` at the rows `places` of `logits` [positions, vocabulary], and 1
     where the target was the most probable token, else 0.
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from kdbench.errors import ModelError, did_you_mean
-from kdbench.models.adapter import Adapter, AdapterParams, Download
+from kdbench.models.adapter import AdapterParams
+from kdbench.models.local_files import LocalFilesAdapter
 from kdbench.models.model_files import ModelFiles
-from kdbench.models.protocols import CHAT_TEMPLATE, GENERATE_TEXT, SCORE_ROLLING, SCORE_TEXT
 from kdbench.models.requirements import require
 from kdbench.registry import adapter
 
@@ -39,7 +39,7 @@ class TransformersParams(AdapterParams):
 
 
 @adapter("transformers")
-class TransformersAdapter(Adapter):
+class TransformersAdapter(LocalFilesAdapter):
     about = "causal language models in safetensors or GGUF, loaded with transformers"
     Params = TransformersParams
     version: ClassVar[int] = 1
@@ -57,10 +57,6 @@ class TransformersAdapter(Adapter):
             peft=self.params.peft,
         )
 
-    def verbs(self) -> frozenset[str]:
-        plain = {SCORE_TEXT, SCORE_ROLLING, GENERATE_TEXT}
-        return frozenset(plain | {CHAT_TEMPLATE} if self.files.has_chat_template() else plain)
-
     def check(self) -> None:
         if self.settings.dtype not in DTYPES:
             near = did_you_mean(self.settings.dtype, list(DTYPES))
@@ -75,30 +71,11 @@ class TransformersAdapter(Adapter):
             require("gguf", "accelerate", extra="gguf")
 
     def fingerprint(self) -> dict[str, str]:
-        parts = {"adapter": f"{self.name}/{self.version}", **self.files.fingerprint()}
-        parts["dtype"] = self.dtype()
-        parts["max_length"] = str(self.params.max_length or "model")
-        parts["add_bos_token"] = str(self.params.add_bos_token)
-        parts["attention"] = self.params.attn_implementation or "default"
-        if self.settings.trust_remote_code:
-            parts["remote_code"] = self.files.checkpoint().code_digest()
-        return parts
-
-    def tokenizer_fingerprint(self) -> str | None:
-        if self.downloads():
-            return None
-        return self.files.tokenizer().vocabulary_digest(self.params.add_bos_token)
-
-    def downloads(self) -> list[Download]:
-        return self.files.downloads()
-
-    def fetch(self) -> None:
-        self.files.fetch()
-
-    def dtype(self) -> str:
-        """The torch name of the dtype that the weights are loaded in."""
-        chosen = self.settings.dtype
-        return self.files.checkpoint().dtype() if chosen == "auto" else chosen
+        return {
+            **super().fingerprint(),
+            "adapter": f"{self.name}/{self.version}",
+            "attention": self.params.attn_implementation or "default",
+        }
 
     def load(self) -> CausalLM:
         from kdbench.models.loading import load_causal_lm

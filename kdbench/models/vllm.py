@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from kdbench.models.adapter import Adapter, AdapterParams, Download
+from kdbench.models.adapter import AdapterParams
+from kdbench.models.local_files import LocalFilesAdapter
 from kdbench.models.model_files import ModelFiles
-from kdbench.models.protocols import CHAT_TEMPLATE, GENERATE_TEXT, SCORE_ROLLING, SCORE_TEXT
 from kdbench.models.requirements import require
 from kdbench.registry import adapter
 
@@ -29,7 +29,7 @@ class VllmParams(AdapterParams):
 
 
 @adapter("vllm")
-class VllmAdapter(Adapter):
+class VllmAdapter(LocalFilesAdapter):
     about = (
         "causal language models served by vLLM inside the run, through lm-eval's backend (NVIDIA "
         "GPU needed; kdbench's own tests run the bridge on another backend, not vLLM itself)"
@@ -46,39 +46,13 @@ class VllmAdapter(Adapter):
             tokenizer=self.params.tokenizer,
         )
 
-    def verbs(self) -> frozenset[str]:
-        plain = {SCORE_TEXT, SCORE_ROLLING, GENERATE_TEXT}
-        return frozenset(plain | {CHAT_TEMPLATE} if self.files.has_chat_template() else plain)
-
     def check(self) -> None:
         self.files.check()
         require("vllm", "lm_eval", extra="vllm")
 
     def fingerprint(self) -> dict[str, str]:
-        parts = {"adapter": self.name, **self.files.fingerprint()}
-        parts["dtype"] = self.dtype()
-        parts["max_length"] = str(self.params.max_length or "model")
-        parts["add_bos_token"] = str(self.params.add_bos_token)
-        parts["tensor_parallel_size"] = str(self.params.tensor_parallel_size)
-        if self.settings.trust_remote_code:
-            parts["remote_code"] = self.files.checkpoint().code_digest()
-        return parts
-
-    def tokenizer_fingerprint(self) -> str | None:
-        if self.downloads():
-            return None
-        return self.files.tokenizer().vocabulary_digest(self.params.add_bos_token)
-
-    def downloads(self) -> list[Download]:
-        return self.files.downloads()
-
-    def fetch(self) -> None:
-        self.files.fetch()
-
-    def dtype(self) -> str:
-        """The torch name of the dtype that vLLM is told."""
-        chosen = self.settings.dtype
-        return self.files.checkpoint().dtype() if chosen == "auto" else chosen
+        parallel = str(self.params.tensor_parallel_size)
+        return {**super().fingerprint(), "tensor_parallel_size": parallel}
 
     def load(self) -> LmEvalModel:
         from lm_eval.models.vllm_causallms import VLLM

@@ -96,7 +96,9 @@ def test_the_shipped_results_show_what_the_quickstart_promises():
     assert all(gaps[task, s] < 0 for task in ("word_problems", "completion") for s in students)
     assert gaps["reading", "scratch"] < 0
     gains = [
-        row for row in found if row["metric"] in ("acc.gain_over_baseline", "exact_match.gain_over_baseline")
+        row
+        for row in found
+        if row["metric"] in ("acc.gain_over_baseline", "exact_match.gain_over_baseline")
     ]
     assert len(gains) == 6
     assert all(float(row["ci_low"]) > 0 for row in gains)

@@ -21,8 +21,14 @@ TOLERANCE = 1e-4
 
 LONG = "the lazy dog sleeps and the quick brown fox jumps over it, one token at a time. " * 12
 REQUESTS = [
-    *(Continuation("Question: what is 2 plus 2?\nAnswer:", choice) for choice in (" 4", " 5", " 44")),
-    *(Continuation("The capital of France is", f" {city}") for city in ("Paris", "London", "Rome.")),
+    *(
+        Continuation("Question: what is 2 plus 2?\nAnswer:", choice)
+        for choice in (" 4", " 5", " 44")
+    ),
+    *(
+        Continuation("The capital of France is", f" {city}")
+        for city in ("Paris", "London", "Rome.")
+    ),
     Continuation("The capital of France is ", "Paris"),
     Continuation("trailing space and newline \n", "then more"),
     Continuation("", "A text without context."),
@@ -77,9 +83,7 @@ def _case(folder: Path, **options: Any) -> Case:
         pytest.param("adds_bos", id="tiny, tokenizer adds BOS"),
         pytest.param("forced_bos", id="tiny, BOS forced on"),
         pytest.param("no_bos", id="tiny, no BOS token"),
-        pytest.param(
-            "smollm2", id="SmolLM2-135M", marks=[pytest.mark.weights, pytest.mark.slow]
-        ),
+        pytest.param("smollm2", id="SmolLM2-135M", marks=[pytest.mark.weights, pytest.mark.slow]),
     ],
 )
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
@@ -182,8 +186,6 @@ def test_a_model_of_half_precision_scores_as_in_lm_eval_with_a_float32_softmax(
     case = Case(hflm, TransformersAdapter(params, tmp_path, settings).load())
     pairs = [(request.context, request.text) for request in REQUESTS]
     scores = case.with_batch(1).score_text(REQUESTS)
-    for score, (logprob, greedy) in zip(
-        scores, case.lm_eval("loglikelihood", pairs), strict=True
-    ):
+    for score, (logprob, greedy) in zip(scores, case.lm_eval("loglikelihood", pairs), strict=True):
         assert score.greedy == greedy
         assert abs(score.logprob - logprob) < 1e-3 * score.tokens

@@ -15,7 +15,7 @@ from kdbench.models.adapter import LoadSettings
 from kdbench.models.callable import CallableAdapter, CallableParams
 from kdbench.models.protocols import Continuation, GeneratesText, Prompt
 
-SOURCE = '''
+SOURCE = """
 from kdbench.models.protocols import Generated, Scored
 
 class Echo:
@@ -32,7 +32,7 @@ def make(**options):
     return Echo(**options)
 
 NUMBER = 3
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -120,9 +120,11 @@ def test_a_module_that_is_nowhere_is_refused_before_loading(
         _adapter(suite, target).check()
 
 
-@pytest.mark.parametrize("target", ["mymodels", "mymodels.Echo", ":Echo", "a b:c", "a:b:c", "../x:y"])
+@pytest.mark.parametrize(
+    "target", ["mymodels", "mymodels.Echo", ":Echo", "a b:c", "a:b:c", "../x:y"]
+)
 def test_a_target_of_another_form_is_a_suite_error(target: str) -> None:
-    with pytest.raises(ValidationError, match="package.module:attribute"):
+    with pytest.raises(ValidationError, match=r"package.module:attribute"):
         CallableParams(target=target, verbs=["score_text"])
 
 

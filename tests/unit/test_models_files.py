@@ -143,7 +143,9 @@ def test_a_gguf_file_gives_the_scores_of_the_folder_it_was_made_from(gguf: Path)
     assert CHAT_TEMPLATE in from_file.verbs()
     one, other = from_file.load(), _adapter(gguf.parent, path="made").load()
     expected = [score.logprob for score in other.score_text(requests)]
-    assert [score.logprob for score in one.score_text(requests)] == pytest.approx(expected, abs=1e-4)
+    assert [score.logprob for score in one.score_text(requests)] == pytest.approx(
+        expected, abs=1e-4
+    )
     assert one.generate_text(prompts) == other.generate_text(prompts)
 
 

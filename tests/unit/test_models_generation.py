@@ -92,7 +92,10 @@ def test_samples_follow_the_model_distribution(lm: CausalLM) -> None:
 
 def test_a_small_top_p_leaves_the_most_probable_token(lm: CausalLM) -> None:
     greedy, narrow = lm.generate_text(
-        [Prompt("one token", (), 8), Prompt("one token", (), 8, temperature=1.0, top_p=1e-6, seed=3)]
+        [
+            Prompt("one token", (), 8),
+            Prompt("one token", (), 8, temperature=1.0, top_p=1e-6, seed=3),
+        ]
     )
     assert narrow.text == greedy.text
 

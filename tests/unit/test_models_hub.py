@@ -60,7 +60,12 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
                 self._send(hub_here.status, b"{}")
             elif path.startswith("/api/models/org/tiny/tree/"):
                 tree = [
-                    {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0" * 40}
+                    {
+                        "type": "file",
+                        "path": file.name,
+                        "size": file.stat().st_size,
+                        "oid": "0" * 40,
+                    }
                     for file in sorted(hub_here.files.iterdir())
                 ]
                 self._send(200, json.dumps(tree).encode())
@@ -267,9 +272,7 @@ def test_repositories_are_named_with_or_without_a_revision(
         ("hf:a/b@../../x", None, "names no revision"),
     ],
 )
-def test_what_names_no_repository_is_refused(
-    text: str, revision: str | None, message: str
-) -> None:
+def test_what_names_no_repository_is_refused(text: str, revision: str | None, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         HubRef.parse(text, revision)
 

@@ -95,7 +95,9 @@ def server() -> Iterator[FakeServer]:
     listener.server_close()
 
 
-def _adapter(server: FakeServer | None = None, folder: Path = Path(), **params: Any) -> OpenAIAdapter:
+def _adapter(
+    server: FakeServer | None = None, folder: Path = Path(), **params: Any
+) -> OpenAIAdapter:
     settings: dict[str, Any] = {"base_url": server.url if server else "http://localhost:1/v1"}
     settings |= {"model": "m", "backoff": 0.01, "retries": 2, "timeout": 5.0, **params}
     return OpenAIAdapter(OpenAIParams(**settings), folder, LoadSettings())
@@ -168,7 +170,9 @@ def test_llama_cpp_is_told_to_leave_its_own_cuts_out(server: FakeServer) -> None
 
 def test_unknown_options_are_refused_before_anything_is_sent(server: FakeServer) -> None:
     with pytest.raises(ModelError, match="no generation option repetition_penalty"):
-        _adapter(server).load().generate_text([Prompt("x", (), 8, options={"repetition_penalty": 2})])
+        _adapter(server).load().generate_text(
+            [Prompt("x", (), 8, options={"repetition_penalty": 2})]
+        )
     assert server.asked == []
 
 
@@ -251,9 +255,7 @@ def test_a_refusal_is_not_repeated(server: FakeServer, status: int, remedy: str)
         ({"choices": [{"text": "hi", "finish_reason": "stop"}]}, "usage.completion_tokens"),
     ],
 )
-def test_nonsense_is_an_error_that_shows_it(
-    server: FakeServer, answer: Any, message: str
-) -> None:
+def test_nonsense_is_an_error_that_shows_it(server: FakeServer, answer: Any, message: str) -> None:
     _scripted(server, ok(answer))
     with pytest.raises(ModelError, match=message):
         _adapter(server).load().generate_text([PROMPT])
@@ -424,7 +426,9 @@ def test_with_a_tokenizer_prompts_go_out_as_token_ids(server: FakeServer, tmp_pa
     (whole,) = model.score_rolling([text])
     assert whole.logprob == -float(sum(tokenizer.encode(text)))
     assert max(len(body["prompt"]) for _, body in server.asked if body) <= 19
-    assert model.apply_chat_template([{"role": "user", "content": "x"}]) == "<user>x<eot><assistant>"
+    assert (
+        model.apply_chat_template([{"role": "user", "content": "x"}]) == "<user>x<eot><assistant>"
+    )
 
 
 def test_a_server_that_adds_tokens_to_token_ids_is_refused(
@@ -433,7 +437,9 @@ def test_a_server_that_adds_tokens_to_token_ids_is_refused(
     tiny_models.save_tokenizer(tmp_path / "words")
     _echo(server, _logprobs(["t"] * 30, [None, *[-1.0] * 29], [0.0] * 30), prompted=29)
     with pytest.raises(ModelError, match="adds tokens of its own"):
-        _adapter(server, tmp_path, tokenizer="words").load().score_text([Continuation("the", " dog")])
+        _adapter(server, tmp_path, tokenizer="words").load().score_text(
+            [Continuation("the", " dog")]
+        )
 
 
 def _llama_cpp(server: FakeServer, step: Callable[[dict[str, Any]], Any]) -> None:
@@ -518,7 +524,7 @@ def test_a_llama_cpp_that_cannot_score_is_refused(
 
 def test_asking_for_llama_cpp_where_there_is_none_is_an_error(server: FakeServer) -> None:
     server.reply = lambda *_: (404, {}, {})
-    with pytest.raises(ModelError, match="no llama.cpp server answers at /props"):
+    with pytest.raises(ModelError, match=r"no llama.cpp server answers at /props"):
         _adapter(server, scores="llama.cpp").load().score_text([Continuation("a", "b")])
 
 

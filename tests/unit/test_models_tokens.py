@@ -63,7 +63,9 @@ def test_a_continuation_longer_than_the_context_window_is_refused() -> None:
 
 def test_spaces_at_the_end_of_the_context_belong_to_the_continuation(tokenizer: Any) -> None:
     encoder = TextEncoder(tokenizer, 64)
-    rows = encoder.continuations([Continuation("the quick ", "brown"), Continuation("the quick", " brown")])
+    rows = encoder.continuations(
+        [Continuation("the quick ", "brown"), Continuation("the quick", " brown")]
+    )
     assert rows[0] == rows[1]
     assert encoder.decode(rows[0].tokens[-rows[0].scored :]) == " brown"
 
@@ -140,5 +142,7 @@ def test_the_text_part_of_a_configuration_says_how_long_the_context_is() -> None
 
 def test_windows_of_several_texts_are_summed_text_by_text() -> None:
     windows = [list(rolling_rows([5, 6, 7], 1, 2)), [], list(rolling_rows([8], 1, 2))]
-    sums = rolled(windows, lambda rows: [Scored(-float(row.scored), True, row.scored) for row in rows])
+    sums = rolled(
+        windows, lambda rows: [Scored(-float(row.scored), True, row.scored) for row in rows]
+    )
     assert sums == [Scored(-3.0, False, 3), Scored(0.0, False, 0), Scored(-1.0, False, 1)]

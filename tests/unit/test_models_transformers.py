@@ -223,7 +223,9 @@ def test_the_dtype_is_the_stored_one_unless_another_is_asked_for(folder: Path) -
 def test_without_a_declared_dtype_the_weights_themselves_say_it(folder: Path) -> None:
     config = folder / "student" / "config.json"
     held = json.loads(config.read_text())
-    config.write_text(json.dumps({k: v for k, v in held.items() if k not in ("dtype", "torch_dtype")}))
+    config.write_text(
+        json.dumps({k: v for k, v in held.items() if k not in ("dtype", "torch_dtype")})
+    )
     assert _adapter(folder).dtype() == "float32"
 
 
@@ -303,9 +305,7 @@ def test_a_peft_adapter_may_bring_more_embedding_rows(folder: Path) -> None:
 
     base = AutoModelForCausalLM.from_pretrained(folder / "student")
     base.resize_token_embeddings(408, mean_resizing=False)
-    config = LoraConfig(
-        r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"]
-    )
+    config = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"])
     tuned = get_peft_model(base, config).eval()
     tuned.save_pretrained(folder / "lora")
     tokenizer = AutoTokenizer.from_pretrained(folder / "student")
@@ -327,7 +327,9 @@ def test_a_peft_adapter_of_another_model_is_refused(folder: Path) -> None:
         LlamaConfig(vocab_size=400, hidden_size=64, intermediate_size=64, num_hidden_layers=1,
                     num_attention_heads=4)
     )  # fmt: skip
-    get_peft_model(other, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(folder / "lora")
+    get_peft_model(other, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(
+        folder / "lora"
+    )
     with pytest.raises(ModelError, match="does not fit the model"):
         _adapter(folder, peft="lora").load()
 
@@ -336,7 +338,7 @@ def test_pickled_adapters_are_refused(folder: Path) -> None:
     (folder / "lora").mkdir()
     (folder / "lora" / "adapter_config.json").write_text("{}")
     (folder / "lora" / "adapter_model.bin").write_bytes(b"\x80\x04.")
-    with pytest.raises(ModelError, match="no adapter_model.safetensors"):
+    with pytest.raises(ModelError, match=r"no adapter_model.safetensors"):
         _adapter(folder, peft="lora").check()
 
 
