@@ -144,3 +144,82 @@ def test_validate_of_the_quickstart_names_its_cells_and_no_download(kdbench):
     assert len(plan["cells"]) == 16
     assert plan["downloads"] == []
     assert len({cell["key"] for cell in plan["cells"]}) == 16
+
+
+def keys(kdbench, suite: Path) -> dict[tuple[str, str], str]:
+    plan = json.loads(kdbench("validate", suite, "--json").stdout)
+    return {(cell["task"], cell["subject"]["model"]): cell["key"] for cell in plan["cells"]}
+
+
+def test_a_suite_that_moved_with_its_models_and_data_finds_its_cells_again(kdbench, tmp_path):
+    shutil.copytree(SUITE.parent, tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "quickstart").rename(tmp_path / "elsewhere" / "renamed")
+    moved = tmp_path / "elsewhere" / "quickstart.yaml"
+    moved.write_text(moved.read_text().replace(" quickstart/", " renamed/"))
+    assert keys(kdbench, moved) == keys(kdbench, SUITE)
+
+
+@pytest.mark.parametrize(
+    ("change", "touched"),
+    [
+        (
+            lambda folder: edit(folder / "data/reading.jsonl", "Friday", "Freitag"),
+            ("reading", None),
+        ),
+        (
+            lambda folder: edit(folder / "tasks/reading.yaml", "Recall:", "Again:"),
+            ("reading", None),
+        ),
+        (
+            lambda folder: flip_last_byte(folder / "models/scratch/model.safetensors"),
+            (None, "scratch"),
+        ),
+        (
+            lambda folder: edit(folder / "models/scratch/tokenizer.json", "kite", "kyte"),
+            (None, "scratch"),
+        ),
+        (
+            lambda folder: (folder / "models/scratch/chat_template.jinja").write_text("x"),
+            (None, "scratch"),
+        ),
+    ],
+    ids=["documents", "prompt", "weights", "tokenizer", "chat template"],
+)
+def test_a_changed_byte_misses_exactly_the_cells_that_it_can_change(
+    kdbench, tmp_path, change, touched
+):
+    shutil.copytree(SUITE.parent, tmp_path / "suites")
+    change(tmp_path / "suites" / "quickstart")
+    before, after = keys(kdbench, SUITE), keys(kdbench, tmp_path / "suites" / "quickstart.yaml")
+    changed = {cell for cell in before if before[cell] != after[cell]}
+    task, model = touched
+    assert changed == {
+        cell
+        for cell in before
+        if (task is None or cell[0] == f"reasoning/quickstart_{task}")
+        and (model is None or cell[1] == model)
+    }
+
+
+@pytest.mark.parametrize(
+    "option", [("--seed", "1"), ("--dtype", "bfloat16")], ids=["seed", "dtype"]
+)
+def test_a_changed_setting_misses_every_cell(kdbench, tmp_path, option):
+    def planned(*options: str) -> set[str]:
+        shown = kdbench("run", SUITE, "--dry-run", "--json", *options).stdout
+        return {cell["key"] for cell in json.loads(shown)["cells"]}
+
+    assert planned() & planned(*option) == set()
+    assert planned() == planned("--batch-size", "3") == planned("--limit", "5")
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def flip_last_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
