@@ -105,6 +105,7 @@ def run(
     Work that is already stored is not done again: after a crash, or with more items asked for, the same
     command finishes what is missing.
     """
+    from kdbench.run.catalogue import counted
     from kdbench.run.progress import progress_on
     from kdbench.run.runner import run_suite
 
@@ -127,8 +128,9 @@ def run(
         if not quiet:
             todo, cells = len(plan.todo), len(plan.cells)
             done = f", {cells - todo} already there" if todo < cells else ""
+            work = f"{counted(todo, 'cell')} to measure{done}"
             talk.print(
-                f"{loaded.name}: {todo} cells to measure{done}; results go to {root / loaded.name}",
+                f"{loaded.name}: {work}; results go to {root / loaded.name}",
                 highlight=False, soft_wrap=True,
             )  # fmt: skip
 

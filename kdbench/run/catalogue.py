@@ -86,7 +86,9 @@ def _bound(cls: type[Task], value: str) -> Task | None:
 def plan_lines(plan: Plan) -> list[str]:
     """The plan for a person."""
     suite = plan.suite
-    lines = [f"suite {suite.name}: {len(suite.pairs)} pairs, {len(plan.cells)} cells"]
+    lines = [
+        f"suite {suite.name}: {counted(len(suite.pairs), 'pair')}, {counted(len(plan.cells), 'cell')}"
+    ]
     for pair in suite.pairs:
         beside = f", baseline {pair.baseline}" if pair.baseline else ""
         lines.append(
@@ -113,13 +115,21 @@ def plan_lines(plan: Plan) -> list[str]:
     for where, item in plan.downloads:
         size = f"{item.size / 1e6:.0f} MB" if item.size is not None else "size unknown"
         lines.append(f"  download for {where}: {item.what} ({size}); by hand: {item.by_hand}")
-    orders = plan.by_models()
-    lines.append(
-        f"{len(plan.todo)} cells to measure in {len(orders)} loads"
-        if orders
-        else "nothing to measure"
-    )
+    todo = plan.todo
+    if todo:
+        lines.append(
+            f"{counted(len(todo), 'cell')} to measure in {counted(len(plan.by_models()), 'load')}"
+        )
+    if plan.downloads:
+        lines.append(f"{counted(len(plan.downloads), 'download')} first")
+    if not todo and not plan.downloads:
+        lines.append("nothing to measure")
     return lines
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:

@@ -89,6 +89,10 @@ class Reasoning(ModelTask):
             for member in found
         ]
 
+    @classmethod
+    def known_metrics(cls) -> list[Metric]:
+        return metrics.known()
+
     @property
     def label(self) -> str:
         return f"reasoning/{self.params.name or self._task_name}"

@@ -137,7 +137,7 @@ def test_what_failed_is_tried_again_by_the_same_command(kdbench, tmp_path):
     suite = parity_suite(tmp_path, poor="dies: true")
     kdbench("run", suite, code=1)
     done = kdbench("run", suite, code=1)
-    assert "1 cells to measure, 2 already there" in done.stdout
+    assert "1 cell to measure, 2 already there" in done.stdout
     assert "killed by SIGKILL" in done.stdout
 
 

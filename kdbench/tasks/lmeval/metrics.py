@@ -90,6 +90,11 @@ def metrics(config: Mapping[str, Any]) -> list[Metric]:
     return list(found.values())
 
 
+def known() -> list[Metric]:
+    """Metrics that lm-eval computes itself; tasks may score others by code of their own."""
+    return [_metric(name, {}, "none") for name in _ABOUT]
+
+
 def _names(entry: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     metric = entry.get("metric") if isinstance(entry, dict) else None
     if metric is None:
