@@ -31,8 +31,8 @@ class VllmParams(AdapterParams):
 @adapter("vllm")
 class VllmAdapter(LocalFilesAdapter):
     about = (
-        "causal language models served by vLLM inside the run, through lm-eval's backend (NVIDIA "
-        "GPU needed; kdbench's own tests run the bridge on another backend, not vLLM itself)"
+        "causal language models in vLLM, through lm-eval's backend (NVIDIA GPU needed; kdbench's "
+        "tests cover the bridge to lm-eval, not vLLM itself)"
     )
     Params = VllmParams
 
