@@ -100,8 +100,11 @@ class OpenAIAdapter(Adapter):
             "revision": self.params.revision or "none",
             "scores": self.params.scores,
             "max_length": str(self.params.max_length),
-            "tokenizer": self.tokenizer_fingerprint() or "server",
         }
+        tokenizer = self._tokenizer()
+        parts["tokenizer"] = "server"
+        if tokenizer is not None:
+            parts["tokenizer"] = TokenizerFiles(tokenizer.at_hand()).digest()
         if self.params.revision is None:
             parts["server"] = self.params.base_url.rstrip("/")
         return parts

@@ -326,6 +326,23 @@ def test_what_the_user_vouches_for_identifies_the_model_instead_of_the_address()
     assert _adapter(concurrency=9, timeout=1, retries=0).fingerprint() == plain
 
 
+def test_a_tokenizer_is_part_of_the_fingerprint_once_it_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    tiny_models.save_tokenizer(tmp_path / "words")
+    with_words = _adapter(folder=tmp_path, tokenizer="words")
+    assert with_words.fingerprint() != _adapter().fingerprint()
+    assert with_words.tokenizer_fingerprint() is not None
+    assert _adapter().tokenizer_fingerprint() is None
+    remote = _adapter(tokenizer="hf:org/words")
+    remote.check()
+    assert [download.what for download in remote.downloads()] == ["hf:org/words@main"]
+    with pytest.raises(ModelError, match="not in the hub cache"):
+        remote.fingerprint()
+
+
 # Scores
 
 
