@@ -97,19 +97,27 @@ def cache_dir() -> Path:
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(name):
             return Path(os.environ[name]).expanduser()
+    return huggingface_home() / "hub"
+
+
+def huggingface_home() -> Path:
+    """The folder that the hub's libraries share."""
     home = os.environ.get("HF_HOME")
     if home:
-        return Path(home).expanduser() / "hub"
+        return Path(home).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     root = Path(base).expanduser() if base else Path.home() / ".cache"
-    return root / "huggingface" / "hub"
+    return root / "huggingface"
 
 
-def offline() -> bool:
-    """True where the environment forbids the hub library to use the network."""
+def offline(*further: str) -> bool:
+    """True where the environment forbids the hub's libraries to use the network.
+
+    `further` names switches of other libraries that count as well.
+    """
     return any(
         os.environ.get(name, "").strip().upper() in {"1", "ON", "YES", "TRUE"}
-        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", *further)
     )
 
 

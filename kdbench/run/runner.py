@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 
 from kdbench import __version__
 from kdbench.errors import KdbenchError, Problem, StoreError, SuiteError
+from kdbench.models.hub import offline
 from kdbench.results.published import Published
 from kdbench.results.store import CellRecord, Store
 from kdbench.results.table import Row, read_csv
@@ -82,7 +82,7 @@ def ready_plan(suite: Suite, store: Store) -> Plan:
     plan = make_plan(suite, store)
     if not plan.downloads:
         return plan
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+    if offline():
         raise SuiteError(
             [
                 Problem(

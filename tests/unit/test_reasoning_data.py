@@ -33,7 +33,7 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def place(commit: str, *, branch: str | None = "main", data: bool = True) -> Path:
     """A data set in the hub's cache, as `hf download` leaves it."""
-    folder = hub.hub_cache() / "datasets--owner--MyBirds"
+    folder = hub.hub.cache_dir() / "datasets--owner--MyBirds"
     snapshot = folder / "snapshots" / commit
     snapshot.mkdir(parents=True, exist_ok=True)
     if branch:
@@ -221,5 +221,5 @@ def test_the_caches_are_where_hugging_face_looks(monkeypatch: pytest.MonkeyPatch
     for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", os.path.join("~", "hf"))  # noqa: PTH118 - the user's own spelling
-    assert hub.hub_cache() == Path.home() / "hf" / "hub"
+    assert hub.hub.cache_dir() == Path.home() / "hf" / "hub"
     assert hub.prepared_cache() == Path.home() / "hf" / "datasets"

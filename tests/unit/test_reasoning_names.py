@@ -96,7 +96,7 @@ def test_an_unknown_name_is_looked_for_again_before_it_is_refused(tree: Path) ->
 
 def test_a_damaged_cache_is_made_anew(tree: Path) -> None:
     first = index.installed()
-    (kept,) = index.cache_folder().glob("lm-eval-names-*.json")
+    (kept,) = index.cache_dir().glob("lm-eval-names-*.json")
     kept.write_text('{"tasks": {', encoding="utf-8")
     forget()
     assert index.installed() == first

@@ -13,6 +13,7 @@ from typing import Any
 
 from kdbench.errors import TaskError
 from kdbench.models.adapter import Download
+from kdbench.models.hub import cache_dir
 from kdbench.tasks.lmeval import hub
 from kdbench.tasks.lmeval.yamls import FunctionReference, function_sources, is_local_data
 
@@ -33,7 +34,7 @@ def fingerprint(config: Mapping[str, Any], folders: Sequence[Path]) -> str:
     if not commits:
         raise TaskError(
             f"lm-eval task {config.get('task')!r}: the data set {repository} is not in the Hugging "
-            f"Face cache ({hub.hub_cache()}); fetch it with: {repository.by_hand}"
+            f"Face cache ({cache_dir()}); fetch it with: {repository.by_hand}"
         )
     if len(commits) > 1:
         raise TaskError(
@@ -127,7 +128,7 @@ def _matching(name: str, folders: Sequence[Path]) -> list[Path]:
         if (path := remote.local()) is None:
             raise TaskError(
                 f"{remote.path} of the data set {remote.repository} is not in the Hugging Face "
-                f"cache ({hub.hub_cache()}); fetch it with: {remote.by_hand}"
+                f"cache ({cache_dir()}); fetch it with: {remote.by_hand}"
             )
         return [path]
     if "://" in name:

@@ -10,37 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.errors import TaskError
+from kdbench.models import hub
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FILE = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)")
 _NOT_DATA = {"README.md", ".gitattributes", "dataset_infos.json", "LICENSE"}
 
 
-def hub_cache() -> Path:
-    """Where the hub's files are kept: what huggingface_hub would use, read at each call."""
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if value := os.environ.get(variable):
-            return Path(value).expanduser()
-    return _home() / "hub"
-
-
 def prepared_cache() -> Path:
     """Where the datasets library keeps what it has converted."""
     value = os.environ.get("HF_DATASETS_CACHE")
-    return Path(value).expanduser() if value else _home() / "datasets"
+    return Path(value).expanduser() if value else hub.huggingface_home() / "datasets"
 
 
 def offline() -> bool:
     """True where the user has forbidden the network to Hugging Face's libraries."""
-    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-    return any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in names)
-
-
-def _home() -> Path:
-    if value := os.environ.get("HF_HOME"):
-        return Path(value).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "huggingface"
+    return hub.offline("HF_DATASETS_OFFLINE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +101,7 @@ class Repository:
 
     @property
     def _folder(self) -> Path:
-        return hub_cache() / f"datasets--{self.path.replace('/', '--')}"
+        return hub.cache_dir() / f"datasets--{self.path.replace('/', '--')}"
 
     def _snapshot(self, commit: str) -> Path:
         return self._folder / "snapshots" / commit

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kdbench.errors import TaskError, did_you_mean
+from kdbench.models.file_hash import cache_dir
 
 FORMAT = 1
 Kind = Literal["task", "python", "group", "tag"]
@@ -82,14 +83,6 @@ def tasks_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "tasks"
 
 
-def cache_folder() -> Path:
-    """kdbench's cache on this machine: $KDBENCH_CACHE, else kdbench under $XDG_CACHE_HOME."""
-    if own := os.environ.get("KDBENCH_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "kdbench"
-
-
 @cache
 def installed() -> Index:
     """The index of the installed lm-eval, from the cache where there is one."""
@@ -116,7 +109,7 @@ def _cache_file() -> Path:
     folder = tasks_folder()
     stamp = [FORMAT, lm_eval_version(), str(folder), folder.stat().st_mtime_ns]
     digest = sha256(json.dumps(stamp).encode()).hexdigest()[:16]
-    return cache_folder() / f"lm-eval-names-{digest}.json"
+    return cache_dir() / f"lm-eval-names-{digest}.json"
 
 
 def entry(name: str) -> Entry:

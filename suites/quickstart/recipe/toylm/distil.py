@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from random import Random
 
 import torch
@@ -54,10 +54,6 @@ class Record:
     seconds: float = 0.0
     tokens: int = 0
     final_loss: dict[str, float] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, object]:
-        """Return a JSON-ready form."""
-        return asdict(self)
 
 
 def log_probs(model: LlamaForCausalLM, ids: torch.Tensor) -> torch.Tensor:
