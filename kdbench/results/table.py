@@ -63,7 +63,8 @@ _FLOATS = {"value", "ci_low", "ci_high"}
 _INTEGERS = {"n", "n_clusters", "seed", "steps"}
 
 
-def _cell(value: Any) -> str:
+def format_cell(value: Any) -> str:
+    """A value as the table's text: floats with ten significant digits, nothing for None and NaN."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -77,7 +78,7 @@ def to_csv(rows: Iterable[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in sorted(rows, key=Row.sort_key):
-        writer.writerow([_cell(value) for value in astuple(row)])
+        writer.writerow([format_cell(value) for value in astuple(row)])
     return text.getvalue()
 
 

@@ -46,6 +46,7 @@ __all__ = [
     "TaskSpec",
     "load_suite",
     "shipped_suite",
+    "shipped_suites",
     "suite_json_schema",
 ]
 
@@ -159,14 +160,19 @@ def shipped_suite(name: str) -> Path:
 
     Raises `SuiteError` where none is called so.
     """
-    package = Path(__file__).resolve().parent.parent
-    folders = [package / "suites", package.parent / "suites"]  # in a wheel; in a checkout
-    found = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    found = {file.stem: file for file in shipped_suites()}
     if name not in found:
         near = did_you_mean(name, list(found)) or f" ({', '.join(found) or 'there are none'})"
         message = f"no such file, and none of the suites that ship is called so{near}"
         raise SuiteError([Problem(name, None, None, "", message)])
     return found[name]
+
+
+def shipped_suites() -> list[Path]:
+    """The files of all suites that ship with kdbench."""
+    package = Path(__file__).resolve().parent.parent
+    folders = [package / "suites", package.parent / "suites"]  # in a wheel; in a checkout
+    return [file for folder in folders for file in sorted(folder.glob("*.yaml"))]
 
 
 def _section(data: dict[str, Any], key: str, kind: type[S]) -> S:

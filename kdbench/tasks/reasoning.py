@@ -26,6 +26,7 @@ from kdbench.tasks.task import Context, Item, Metric, ModelTask, TaskParams
 
 if TYPE_CHECKING:
     from kdbench.stats import Estimate
+    from kdbench.tasks.panel import Panel
     from kdbench.tasks.lmeval.documents import Documents
     from kdbench.tasks.lmeval.scoring import Scoring
 
@@ -92,6 +93,12 @@ class Reasoning(ModelTask):
     @classmethod
     def known_metrics(cls) -> list[Metric]:
         return metrics.known()
+
+    @classmethod
+    def panels(cls) -> Sequence[Panel]:
+        from kdbench.tasks.panels import REASONING
+
+        return REASONING
 
     @property
     def label(self) -> str:

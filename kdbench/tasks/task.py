@@ -21,6 +21,7 @@ from kdbench.results.sample import Sample
 
 if TYPE_CHECKING:
     from kdbench.stats import Estimate
+    from kdbench.tasks.panel import Panel
 
 
 class TaskParams(BaseModel):
@@ -94,6 +95,11 @@ class Task(ABC):
         if any(field.is_required() for field in cls.Params.model_fields.values()):
             return []
         return cls(cls.Params(), Path()).metrics()
+
+    @classmethod
+    def panels(cls) -> Sequence[Panel]:
+        """Drawings that the task adds to a pair's page of the leaderboard."""
+        return ()
 
     @property
     def group(self) -> str | None:

@@ -1,0 +1,115 @@
+"""Panels of a pair: what its tasks declare, made from published samples."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from kdbench.errors import KdbenchError
+from kdbench.leaderboard.data_files import DataFiles
+from kdbench.leaderboard.folders import RunFolder
+from kdbench.registry import tasks
+from kdbench.results.sample import Sample
+from kdbench.tasks.panel import Panel, PanelInput
+from kdbench.tasks.task import Metric
+
+_BATCH = 4096
+
+
+def write(site: DataFiles, run: RunFolder, pair: dict[str, Any], pair_id: str) -> list[dict[str, Any]]:
+    """Write the data and scripts of a pair's panels; what a pair's page lists.
+
+    A task that is not installed, or a panel whose function fails, is noticed and left out.
+    """
+    cells = {(c["label"], c["protocol"], c["model"]): c for c in run.cells if c["status"] == "done"}
+    written: list[dict[str, Any]] = []
+    for (label, protocol, model), teacher in cells.items():
+        student = cells.get((label, protocol, pair["student"]))
+        if model != pair["teacher"] or student is None:
+            continue
+        metrics = [Metric(**metric) for metric in student["metrics"]]
+        files = [run.published.samples_path(cell["samples"]) for cell in (teacher, student)]
+        if not all(file.is_file() for file in files):
+            continue
+        given = PanelInput(label, metrics, run.confidence, _walk(*files))
+        for panel in _panels(site, teacher):
+            data = _data(site, panel, given, pair["name"])
+            if data is None:
+                continue
+            script = f"panels/{panel.name}.js"
+            if not (site.root / script).exists():
+                site.copy(script, panel.script)
+            written.append({
+                "panel": panel.name, "title": panel.title, "about": panel.about, "script": script,
+                "data": site.write(f"data/panels/{pair_id}-{len(written)}.js", data),
+                "task": label,
+            })  # fmt: skip
+    return written
+
+
+def _panels(site: DataFiles, cell: dict[str, Any]) -> list[Panel]:
+    name = cell["ingredients"]["task"]
+    try:
+        found = list(tasks.get(name).panels())
+    except KdbenchError as error:
+        site.notice(f"no panels of {cell['label']}: {error}")
+        return []
+    for panel in found:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", panel.name):
+            site.notice(f"the task {name!r} has a panel whose name is no file name: {panel.name!r}")
+    return [panel for panel in found if re.fullmatch(r"[A-Za-z0-9_-]+", panel.name)]
+
+
+def _data(site: DataFiles, panel: Panel, given: PanelInput, pair: str) -> Any:
+    try:
+        data = panel.data(given)
+        json.dumps(data, allow_nan=False)
+    except Exception as error:  # a plugin's own code; its fault must not cost the site
+        site.notice(
+            f"the panel {panel.name!r} of {given.task} on {pair} failed: "
+            f"{type(error).__name__}: {error}"
+        )
+        return None
+    return data
+
+
+def _walk(teacher: Path, student: Path) -> Callable[[], Iterator[tuple[Sample, Sample]]]:
+    def walk() -> Iterator[tuple[Sample, Sample]]:
+        if _ids(teacher) == _ids(student):
+            yield from zip(_samples(teacher), _samples(student), strict=True)
+            return
+        answers = {sample.id: sample for sample in _samples(student)}
+        for sample in _samples(teacher):
+            if sample.id in answers:
+                yield sample, answers[sample.id]
+
+    return walk
+
+
+@lru_cache(maxsize=64)
+def _ids(path: Path) -> bytes:
+    """Digest of a file's ids in their order."""
+    from hashlib import sha256
+
+    import pyarrow.parquet
+
+    digest = sha256()
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(_BATCH, columns=["id"]):
+        digest.update("\n".join(batch.column(0).to_pylist()).encode() + b"\n")
+    return digest.digest()
+
+
+def _samples(path: Path) -> Iterator[Sample]:
+    import pyarrow.parquet
+
+    columns = ["id", "index", "cluster", "scores", "tags", "extra"]
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(_BATCH, columns=columns):
+        for row in batch.to_pylist():
+            yield Sample(
+                row["id"], row["index"], row["cluster"], json.loads(row["scores"]),
+                tags=json.loads(row["tags"]), extra=json.loads(row["extra"]),
+            )  # fmt: skip

@@ -1,0 +1,53 @@
+"""A panel: a drawing of a pair that a task adds to the leaderboard.
+
+A task says in `Task.panels()` what there is to draw: a function that makes JSON from the samples of
+teacher and student, and a script that draws it. The script is plain JavaScript and calls
+`kdbench.panel(name, draw)` once, where `draw(element, data, context)` fills `element`; `context` has
+`el`, `svg`, `format`, `theme`, `intervalBar`, `plotly` (a promise of the plot library) and `pair`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdbench.results.sample import Sample
+from kdbench.tasks.task import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class PanelInput:
+    """What a panel is made from.
+
+    `pairs` starts a new walk over the samples that teacher and student share, in the teacher's order;
+    they are read while it goes on and carry no texts (no prompt, target or output).
+    """
+
+    task: str
+    metrics: list[Metric]
+    confidence: float
+    pairs: Callable[[], Iterator[tuple[Sample, Sample]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """`data` returns what the script draws, or None where there is nothing to draw.
+
+    `name` is the script's name on the site: letters, digits, dashes and underscores.
+    """
+
+    name: str
+    title: str
+    about: str
+    script: Path
+    data: Callable[[PanelInput], Any]
+
+
+def scored(given: PanelInput, metric: str) -> Iterable[tuple[Sample, Sample, float, float]]:
+    """Samples on which both models have a number for `metric`, with the two numbers."""
+    for teacher, student in given.pairs():
+        one, other = teacher.scores.get(metric), student.scores.get(metric)
+        if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+            yield teacher, student, float(one), float(other)

@@ -1,0 +1,35 @@
+"""Panels that come with kdbench: each a function for its data and a script of the same name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdbench.tasks.panel import Panel
+from kdbench.tasks.panels import categories, lengths, reliability
+
+_HERE = Path(__file__).parent
+
+REASONING = [
+    Panel(
+        "categories",
+        "By category",
+        "The headline metric in each category of the documents, teacher and student on the same ones",
+        _HERE / "categories.js",
+        categories.data,
+    ),
+    Panel(
+        "reliability",
+        "Calibration",
+        "How often the choice with the highest probability is right, against that probability; on the "
+        "diagonal a model knows what it knows",
+        _HERE / "reliability.js",
+        reliability.data,
+    ),
+    Panel(
+        "lengths",
+        "Answer lengths",
+        "Tokens generated per answer by teacher and student",
+        _HERE / "lengths.js",
+        lengths.data,
+    ),
+]
