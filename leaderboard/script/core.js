@@ -66,6 +66,11 @@
       else if (key in node && !(node instanceof SVGElement) && !/^(class|list|form|for)$|-/.test(key)) node[key] = value;
       else node.setAttribute(key, value === true ? "" : value);
     }
+    return kdbench.add(node, ...children);
+  };
+
+  /** Append what is there: nothing, false and "" are left out, lists are laid flat. */
+  kdbench.add = (node, ...children) => {
     node.append(...children.flat(Infinity).filter((child) => child != null && child !== false && child !== ""));
     return node;
   };

@@ -120,8 +120,9 @@
     }
     const reference = column.reference ?? null;
     if (reference != null) [low, high] = [Math.min(low, reference), Math.max(high, reference)];
-    if (column.unit === "fraction" && low >= 0 && high <= 1) [low, high] = [0, 1];
-    else if (column.unit === "ratio" && low >= 0) low = 0;
+    const unit = column.key === "quality" && rows.length ? front.get("quality_unit", rows[0]) : column.unit;
+    if (unit === "fraction" && low >= 0 && high <= 1) [low, high] = [0, 1];
+    else if (unit === "ratio" && low >= 0) low = 0;
     return { min: low, max: high, reference, digits: largest >= 1000 ? 0 : largest >= 100 ? 1 : largest >= 10 ? 2 : 3 };
   }
 
@@ -317,7 +318,7 @@
     };
     if (kdbench.site.families.length < 2) parts.tabs.hidden = true;
     const notices = kdbench.site.notices.filter((notice) => notice.level === "warning");
-    holder.append(
+    kdbench.add(holder, 
       el("h1", { text: "How much of the teacher each student keeps" }),
       el("p", { class: "muted lead" }, "One row per student. Quality and retention are means over the family’s tasks, with their intervals; ranks that the paired data can’t tell apart are shown as a range. ",
         el("a", { href: kdbench.href("about"), text: "How to read this" }), "."),
@@ -337,7 +338,7 @@
   }
 
   function empty(holder) {
-    holder.append(el("h1", { text: "No results yet" }),
+    kdbench.add(holder, el("h1", { text: "No results yet" }),
       el("p", { text: "Nothing was found to show. Measure a suite, then build the site again:" }),
       el("pre", { text: "kdbench run suites/quickstart.yaml\nkdbench leaderboard build results --out site" }),
       kdbench.site.notices.map((notice) => el("p", { class: "notice warning", text: notice.text })));
