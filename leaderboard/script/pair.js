@@ -35,14 +35,14 @@
       ["metric", null],
       ["teacher", (entry) => value(entry.teacher, entry.unit)],
       ["student", (entry) => value(entry.student, entry.unit)],
-      any((entry) => entry.baseline) && data.baseline !== data.student && ["baseline", (entry) => value(entry.baseline, entry.unit)],
       any((entry) => entry.paired.gap) && ["gap", (entry) => value(entry.paired.gap, entry.unit, around("gap", 0))],
-      any((entry) => entry.paired.retention) && ["retention", (entry) => value(entry.paired.retention, "ratio", around("retention", 1))],
-      any((entry) => entry.paired.ratio) && ["ratio", (entry) => value(entry.paired.ratio, "ratio", around("ratio", 1))],
-      any((entry) => entry.paired.gain_over_baseline) && ["gain over baseline", (entry) => value(entry.paired.gain_over_baseline, entry.unit, around("gain_over_baseline", 0))],
+      any((entry) => entry.paired.retention ?? entry.paired.ratio) && [any((entry) => entry.paired.retention) ? "retention" : "ratio",
+        (entry) => (entry.paired.retention ? value(entry.paired.retention, "ratio", around("retention", 1)) : value(entry.paired.ratio, "ratio", around("ratio", 1)))],
       any((entry) => entry.paired.lost) && ["lost / gained", (entry) => el("td", { class: "num", text: flips(entry.paired) })],
       any((entry) => entry.paired.p) && ["p", (entry) => el("td", { class: "num", title: entry.paired.p?.ci_method, text: format.pvalue(entry.paired.p?.value) })],
       ["n", (entry) => el("td", { class: "num", text: entry.student?.n ?? "", title: entry.student?.n_clusters === entry.student?.n ? "" : `${entry.student?.n_clusters} clusters` })],
+      any((entry) => entry.baseline) && data.baseline !== data.student && ["baseline", (entry) => value(entry.baseline, entry.unit)],
+      any((entry) => entry.paired.gain_over_baseline) && ["gain over baseline", (entry) => value(entry.paired.gain_over_baseline, entry.unit, around("gain_over_baseline", 0))],
     ].filter(Boolean);
     const reasons = [...new Set(entries.flatMap((entry) => [entry.teacher, entry.student, ...Object.values(entry.paired)]).filter((v) => v && v.status === "failed" && v.reason).map((v) => v.reason))];
     return [
