@@ -33,6 +33,10 @@ def write(site: DataFiles) -> None:
     library = plot_library()
     folder = page_folder()
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.relative_to(folder).parts[0] in ("index.html", "style", "script"):
+        if file.is_file() and file.relative_to(folder).parts[0] in (
+            "index.html",
+            "style",
+            "script",
+        ):
             site.copy(file.relative_to(folder).as_posix(), file)
     site.copy("plotly.min.js", library)

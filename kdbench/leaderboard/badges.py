@@ -6,11 +6,15 @@ from html import escape
 
 from kdbench.leaderboard.entries import Entry
 
-_WIDTH = {**dict.fromkeys("iljI.,:;!|'", 3.2), **dict.fromkeys("ftr ()[]-", 4.2), **dict.fromkeys("mwMW%@", 9.6)}  # fmt: skip
+_WIDTH = {
+    **dict.fromkeys("iljI.,:;!|'", 3.2),
+    **dict.fromkeys("ftr ()[]-", 4.2),
+    **dict.fromkeys("mwMW%@", 9.6),
+}
 
 
 def badge_text(entry: Entry) -> str | None:
-    """"retains 97.1 % ± 0.6 of teacher at 2.3×"; None where no retention was measured."""
+    """ "retains 97.1 % ± 0.6 of teacher at 2.3×"; None where no retention was measured."""
     kept = entry.numbers.get("retention")
     if kept is None:
         return None

@@ -95,7 +95,9 @@ def _write(site: DataFiles, found: Found, out: Path, title: str) -> Built:
             n_pairs += 1
             page["badge"] = _badge(site, by_pair.get(page["id"]))
             page["samples"] = [
-                board.json() for board in boards.values() if board.has(pair["teacher"], pair["student"])
+                board.json()
+                for board in boards.values()
+                if board.has(pair["teacher"], pair["student"])
             ]
             page["panels"] = panels.write(site, run, pair, page["id"])
             page["history"] = past

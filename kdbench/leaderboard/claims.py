@@ -12,7 +12,10 @@ from kdbench.leaderboard.data_files import DataFiles, coded
 from kdbench.results.claims import PublishedRow, read, read_papers, to_csv
 
 _NUMBERS = {"value", "range_low", "range_high", "baseline_value", "steps"}
-_ROW = ("task", "metric", "unit", "better", "method", "role", "model", "value", "hardware", "steps", "protocol")  # fmt: skip
+_ROW = (
+    "task", "metric", "unit", "better", "method", "role", "model", "value", "hardware", "steps",
+    "protocol",
+)  # fmt: skip
 
 
 def read_all(folders: Sequence[Path], site: DataFiles) -> list[PublishedRow]:

@@ -113,7 +113,9 @@ def answer(need: Need | None, measurable: Measurable) -> tuple[list[str], str]:
     return [], need.note
 
 
-def papers_of(folder: Path, measurable: Measurable, suites: dict[str, set[str]]) -> list[dict[str, Any]]:
+def papers_of(
+    folder: Path, measurable: Measurable, suites: dict[str, set[str]]
+) -> list[dict[str, Any]]:
     """A line for every paper of `folder`: its needs, what measures them, and the suite to run."""
     needs = read_needs(folder / "needs.csv")
     lines = []
@@ -156,5 +158,7 @@ def write(site: DataFiles, folders: Sequence[Path]) -> None:
             lines += papers_of(folder, measurable, suites)
         except StoreError as error:
             site.notice(str(error))
-    counts = {kind: sum(line["measured"] == kind for line in lines) for kind in ("all", "some", "none")}
+    counts = {
+        kind: sum(line["measured"] == kind for line in lines) for kind in ("all", "some", "none")
+    }
     site.write("data/coverage.js", {"papers": lines, "counts": counts})

@@ -134,7 +134,7 @@ def _entry(
 
 
 def mean_of(rows: Sequence[Row], expected: int, z: float) -> Interval | None:
-    """Mean of the rows' values; None unless all `expected` rows have one, without bounds unless all have them.
+    """Mean of the rows' values; None unless all `expected` rows have one, no bounds unless all have them.
 
     The rows are independent, so their variances (from the half widths of their intervals) add up.
     """
@@ -142,12 +142,16 @@ def mean_of(rows: Sequence[Row], expected: int, z: float) -> Interval | None:
     if not values or len(values) < expected:
         return None
     value = sum(values) / len(values)
-    bounds = [(row.ci_low, row.ci_high) for row in rows]
-    if any(low is None or high is None for low, high in bounds):
+    widths = [
+        row.ci_high - row.ci_low
+        for row in rows
+        if row.ci_low is not None and row.ci_high is not None
+    ]
+    if len(widths) < len(rows):
         return Interval(value)
     if len(rows) == 1:
         return Interval(value, rows[0].ci_low, rows[0].ci_high)
-    variance = sum(((high - low) / 2 / z) ** 2 for low, high in bounds)  # type: ignore[operator]
+    variance = sum((width / 2 / z) ** 2 for width in widths)
     half = z * math.sqrt(variance) / len(rows)
     return Interval(value, value - half, value + half)
 
@@ -197,7 +201,9 @@ def rank(entries: Sequence[Entry], notice: Callable[[str], None]) -> None:
                     f"{members[0].lookup.run.suite}: ranks on {members[0].family} rest on the students' "
                     "own intervals, as their samples can't be paired"
                 )
-        ranges = rank_ranges(np.asarray(means), np.asarray(covariance), confidence, members[0].better)
+        ranges = rank_ranges(
+            np.asarray(means), np.asarray(covariance), confidence, members[0].better
+        )
         for entry, places in zip(members, ranges, strict=True):
             entry.ranks, entry.rank_of = places, len(members)
 
@@ -220,12 +226,12 @@ def _from_rows(members: Sequence[Entry]) -> tuple[Any, Any]:
     for entry in members:
         quality = entry.numbers["quality"]
         assert quality is not None
-        known = quality.low is not None and quality.high is not None
         means.append(quality.value)
-        variances.append(((quality.high - quality.low) / 2 / z) ** 2 if known else math.nan)  # type: ignore[operator]
-    return np.array(means), np.diag(variances) if not any(map(math.isnan, variances)) else np.full(
-        (len(means), len(means)), np.nan
-    )
+        if quality.low is not None and quality.high is not None:
+            variances.append(((quality.high - quality.low) / 2 / z) ** 2)
+    if len(variances) < len(means):
+        return np.array(means), np.full((len(means), len(means)), np.nan)
+    return np.array(means), np.diag(variances)
 
 
 def frame(entries: Sequence[Entry]) -> dict[str, Any]:

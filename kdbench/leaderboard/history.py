@@ -39,15 +39,8 @@ def changes(before: RunFolder, after: RunFolder) -> list[str]:
     """What differs between two runs, as sentences; only what both records know."""
     old, new = before.record, after.record
     found = []
-    for what, read in (
-        ("kdbench", lambda record: record.get("kdbench", {}).get("version")),
-        ("kdbench commit", lambda record: (record.get("kdbench", {}).get("commit") or "")[:10]),
-        *(
-            (name, lambda record, name=name: record.get("packages", {}).get(name))
-            for name in PACKAGES
-        ),
-    ):
-        one, other = read(old), read(new)
+    for what, one in _versions(old).items():
+        other = _versions(new).get(what)
         if one and other and one != other:
             found.append(f"{what} {one} → {other}")
     if old and new and old["suite"]["sha256"] != new["suite"]["sha256"]:
@@ -66,6 +59,15 @@ def changes(before: RunFolder, after: RunFolder) -> list[str]:
     return found
 
 
+def _versions(record: dict[str, Any]) -> dict[str, str | None]:
+    made_by, packages = record.get("kdbench", {}), record.get("packages", {})
+    return {
+        "kdbench": made_by.get("version"),
+        "kdbench commit": (made_by.get("commit") or "")[:10],
+        **{name: packages.get(name) for name in PACKAGES},
+    }
+
+
 def _fingerprints(run: RunFolder) -> dict[str, dict[str, str]]:
     return {
         cell["model"]: cell["ingredients"]["models"]["model"]
@@ -75,7 +77,7 @@ def _fingerprints(run: RunFolder) -> dict[str, dict[str, str]]:
 
 
 def series(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
-    """One series for each (task, metric, pair, role, model); a mark stands where it moved or was redefined."""
+    """One series for each (task, metric, pair, role, model), with marks where it moved or was redefined."""
     found: dict[tuple[str, ...], list[Row | None]] = {}
     for number, run in enumerate(runs):
         for row in run.rows:
@@ -98,7 +100,7 @@ def series(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
 
 
 def marks(points: Sequence[Row | None]) -> list[str | None]:
-    """"protocol" where the dialect changed, "shift" where the interval left the one before it."""
+    """ "protocol" where the dialect changed, "shift" where the interval left the one before it."""
     found: list[str | None] = []
     before: Row | None = None
     for row in points:

@@ -41,7 +41,7 @@ def page(lookup: Lookup, pair: dict[str, Any], claims: Claims) -> dict[str, Any]
                 "paired": {k: _value(v) for k, v in board.derived.get((name, metric), {}).items()},
                 "published": _beside(claims, student),
             })  # fmt: skip
-        for metric, row in board.own.get(name, {}).items():
+        for row in board.own.get(name, {}).values():
             own.append({
                 **_about(board, row), "hardware": row.hardware, "pair": _value(row),
                 "published": _beside(claims, row),

@@ -20,7 +20,9 @@ from kdbench.tasks.task import Metric
 _BATCH = 4096
 
 
-def write(site: DataFiles, run: RunFolder, pair: dict[str, Any], pair_id: str) -> list[dict[str, Any]]:
+def write(
+    site: DataFiles, run: RunFolder, pair: dict[str, Any], pair_id: str
+) -> list[dict[str, Any]]:
     """Write the data and scripts of a pair's panels; what a pair's page lists.
 
     A task that is not installed, or a panel whose function fails, is noticed and left out.
@@ -68,7 +70,7 @@ def _data(site: DataFiles, panel: Panel, given: PanelInput, pair: str) -> Any:
     try:
         data = panel.data(given)
         json.dumps(data, allow_nan=False)
-    except Exception as error:  # a plugin's own code; its fault must not cost the site
+    except Exception as error:  # noqa: BLE001 a plugin's own code; its fault must not cost the site
         site.notice(
             f"the panel {panel.name!r} of {given.task} on {pair} failed: "
             f"{type(error).__name__}: {error}"

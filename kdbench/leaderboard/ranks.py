@@ -84,6 +84,4 @@ def rank_ranges(
     # equal answers on every sample have no spread and no difference: neither is better
     ahead = np.where(np.isnan(width), False, (difference > width) & (difference > 1e-12))
     behind = ahead.T
-    return [
-        (1 + int(behind[i].sum()), count - int(ahead[i].sum())) for i in range(count)
-    ]
+    return [(1 + int(behind[i].sum()), count - int(ahead[i].sum())) for i in range(count)]

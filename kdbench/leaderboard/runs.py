@@ -6,7 +6,17 @@ from typing import Any
 
 from kdbench.leaderboard.lookup import Lookup
 
-_CELL = ("label", "group", "protocol", "key", "status", "reason", "hardware", "seconds", "ingredients")
+_CELL = (
+    "label",
+    "group",
+    "protocol",
+    "key",
+    "status",
+    "reason",
+    "hardware",
+    "seconds",
+    "ingredients",
+)
 
 
 def summary(lookup: Lookup) -> dict[str, Any]:

@@ -113,7 +113,9 @@ def _ids(run: RunFolder, cell: dict[str, Any]) -> npt.NDArray[Any]:
 
     path = run.published.samples_path(cell["samples"])
     column = pyarrow.parquet.read_table(path, columns=["id"])["id"]
-    return np.concatenate([np.asarray(part, dtype="S") for part in column.chunks] or [np.empty(0, "S1")])
+    return np.concatenate(
+        [np.asarray(part, dtype="S") for part in column.chunks] or [np.empty(0, "S1")]
+    )
 
 
 def _documents(
@@ -253,9 +255,7 @@ def _chunks(
         table = pyarrow.parquet.read_table(path, columns=columns)
         where = np.full(total, -1)
         where[place] = np.arange(len(place))
-        rows = (
-            None if row < 0 else table.slice(row, 1).to_pylist()[0] for row in where.tolist()
-        )
+        rows = (None if row < 0 else table.slice(row, 1).to_pylist()[0] for row in where.tolist())
     for start in range(0, total, CHUNK):
         documents = range(start, min(start + CHUNK, total))
         yield start // CHUNK, [(document, next(rows, None)) for document in documents]

@@ -69,4 +69,8 @@ def read_scores(
         return None
     ids = np.array(table["id"].to_pylist())[there]
     clusters = np.array(table["cluster"].to_pylist())[there]
-    return ids, clusters, np.array([s for s, keep in zip(scores, there, strict=True) if keep], float)
+    return (
+        ids,
+        clusters,
+        np.array([s for s, keep in zip(scores, there, strict=True) if keep], float),
+    )

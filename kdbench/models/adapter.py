@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kdbench.suite import LoadSettings
 
-__all__ = ["Adapter", "AdapterParams", "Download", "LoadSettings"]
+__all__ = ["Adapter", "AdapterParams", "Download", "LoadSettings", "Size"]
 
 
 class AdapterParams(BaseModel):
@@ -27,6 +27,17 @@ class Download:
     what: str
     size: int | None
     by_hand: str
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a model is as stored: numbers in its weight files, and the files' bytes.
+
+    Weights that are tied and stored once count once; packed quantised weights count as they are packed.
+    """
+
+    parameters: int
+    weight_bytes: int
 
 
 class Adapter(ABC):
@@ -62,6 +73,10 @@ class Adapter(ABC):
 
     def tokenizer_fingerprint(self) -> str | None:
         """Equal for two models exactly when their tokenizers agree; None where that can't be known."""
+        return None
+
+    def size(self) -> Size | None:
+        """How large the model is, read without loading it; None where that can't be known."""
         return None
 
     def downloads(self) -> list[Download]:

@@ -8,6 +8,7 @@ single GGUF file. Pickled weights are refused: reading them can run any code.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -127,6 +128,12 @@ class Checkpoint:
                 return _TORCH_NAMES[kind]
         return "float32"
 
+    def parameters(self) -> int:
+        """Numbers in the weight files, from their headers."""
+        if self.gguf is not None:
+            return sum(math.prod(shape) for shape in self.header.shapes.values())
+        return sum(tensor_elements(file) for file in self.weight_files())
+
     def vocabulary(self) -> int | None:
         """How many tokens the weights know: the rows of the embedding."""
         if self.gguf is not None:
@@ -218,8 +225,8 @@ def _content(value: Any) -> Any:
     return [_content(held) for held in value] if isinstance(value, list) else value
 
 
-def _tensor_dtypes(file: Path) -> Iterator[str]:
-    """Dtypes in a safetensors file's order: 8 bytes of header length, then a JSON header."""
+def _tensors(file: Path) -> Iterator[dict[str, Any]]:
+    """What a safetensors file says of its tensors: 8 bytes of header length, then a JSON header."""
     with file.open("rb") as stream:
         head = stream.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
@@ -228,4 +235,14 @@ def _tensor_dtypes(file: Path) -> Iterator[str]:
         header = json.loads(stream.read(length))
     for name, tensor in header.items():
         if name != "__metadata__":
-            yield tensor["dtype"]
+            yield tensor
+
+
+def _tensor_dtypes(file: Path) -> Iterator[str]:
+    """Dtypes in the file's order."""
+    return (tensor["dtype"] for tensor in _tensors(file))
+
+
+def tensor_elements(file: Path) -> int:
+    """Numbers in all tensors of a safetensors file."""
+    return sum(math.prod(tensor["shape"]) for tensor in _tensors(file))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from kdbench.models.adapter import Adapter, Download
+from kdbench.models.adapter import Adapter, Download, Size
 from kdbench.models.model_files import ModelFiles
 from kdbench.models.protocols import CHAT_TEMPLATE, GENERATE_TEXT, SCORE_ROLLING, SCORE_TEXT
 
@@ -37,6 +37,9 @@ class LocalFilesAdapter(Adapter):
         if self.downloads():
             return None
         return self.files.tokenizer().vocabulary_digest(self.params.add_bos_token)
+
+    def size(self) -> Size | None:
+        return None if self.downloads() else self.files.size()
 
     def downloads(self) -> list[Download]:
         return self.files.downloads()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from kdbench.errors import ModelError
 from kdbench.models import hub
-from kdbench.models.adapter import Download
-from kdbench.models.checkpoint import Checkpoint, PeftFiles
+from kdbench.models.adapter import Download, Size
+from kdbench.models.checkpoint import Checkpoint, PeftFiles, tensor_elements
 from kdbench.models.hub import Wanted
 from kdbench.models.place import PEFT, TOKENIZER, WEIGHTS, Place
 from kdbench.models.tokenizer_files import GgufTokenizer, TokenizerFiles
@@ -106,6 +106,15 @@ class ModelFiles:
             adapter.check()
             parts["peft"] = adapter.digest()
         return parts
+
+    def size(self) -> Size:
+        """Numbers and bytes of all weights, those of a PEFT adapter included."""
+        files = self.checkpoint().weight_files()
+        parameters = self.checkpoint().parameters()
+        if self.peft is not None:
+            own = self.peft.at_hand() / "adapter_model.safetensors"
+            files, parameters = [*files, own], parameters + tensor_elements(own)
+        return Size(parameters, sum(file.stat().st_size for file in files))
 
     def _wanted(self) -> list[tuple[Place, Wanted]]:
         weights = WEIGHTS

@@ -228,7 +228,9 @@ def read(folder: Path) -> list[PublishedRow]:
                 f"{path}:{line}: column status: a published number can't be {row.status!r}"
             )
         try:
-            extra = {n: _optional(record[n]) if n in floats else record[n] for n in EXTRA}
+            extra: dict[str, Any] = {
+                n: _optional(record[n]) if n in floats else record[n] for n in EXTRA
+            }
         except ValueError as error:
             raise StoreError(f"{path}:{line}: {error}") from error
         found.append(PublishedRow(row, **extra))

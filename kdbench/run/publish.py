@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench import __version__
-from kdbench.errors import StoreError
+from kdbench.errors import ModelError, StoreError
 from kdbench.results.provenance import git_state, kdbench_state, machine, packages
 from kdbench.results.published import Published
 from kdbench.results.sample import Sample
@@ -109,6 +109,7 @@ def publish(
             "sampling": "each sample by its own seed",
         },
         "header": asdict(header_of(plan.suite)),
+        "models": {name: _model_record(plan.suite, name) for name in plan.suite.used_models()},
         "cells": [
             _cell_record(cell, view, name, store)
             for cell, view, name in zip(plan.cells, views, names, strict=True)
@@ -160,6 +161,19 @@ def _cell_record(cell: PlannedCell, view: CellView, name: str, store: Store) -> 
         "limit": cell.limit,
         "ingredients": cell.ingredients,
         "seconds": record.seconds if record else {},
+    }
+
+
+def _model_record(suite: Suite, name: str) -> dict[str, Any]:
+    adapter = suite.adapter(name)
+    try:
+        size = adapter.size()
+    except ModelError:  # its cells have failed and their rows say why
+        size = None
+    return {
+        "adapter": adapter.name,
+        "parameters": size.parameters if size else None,
+        "weight_bytes": size.weight_bytes if size else None,
     }
 
 

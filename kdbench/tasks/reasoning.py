@@ -26,9 +26,9 @@ from kdbench.tasks.task import Context, Item, Metric, ModelTask, TaskParams
 
 if TYPE_CHECKING:
     from kdbench.stats import Estimate
-    from kdbench.tasks.panel import Panel
     from kdbench.tasks.lmeval.documents import Documents
     from kdbench.tasks.lmeval.scoring import Scoring
+    from kdbench.tasks.panel import Panel
 
 _VERBS: Mapping[str, str] = {
     "loglikelihood": SCORE_TEXT,

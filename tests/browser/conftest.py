@@ -87,13 +87,17 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     opened = context.new_page()
     wrong: list[str] = []
-    opened.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
+    opened.on(
+        "console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None
+    )
     opened.on("pageerror", lambda error: wrong.append(f"script: {error}"))
     opened.on(
         "request",
-        lambda request: None
-        if request.url.startswith(("file:", "http://127.0.0.1:", "data:", "blob:"))
-        else wrong.append(f"request: {request.url}"),
+        lambda request: (
+            None
+            if request.url.startswith(("file:", "http://127.0.0.1:", "data:", "blob:"))
+            else wrong.append(f"request: {request.url}")
+        ),
     )
     yield opened
     context.close()
@@ -122,15 +126,16 @@ def open_page(page: Page, site: Path, serve: Callable[[Path], str]) -> OpenPage:
 @pytest.fixture(scope="session")
 def axe() -> Callable[[Page], None]:
     """axe(page): no violation that axe-core calls serious or critical."""
+
     def call(page: Page) -> None:
         page.evaluate(AXE_SCRIPT)
         found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         bad = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
-        places = [
-            f"{v['id']}: {v['help']}\n  "
-            + "\n  ".join(node["html"][:200] + " | " + node.get("failureSummary", "") for node in v["nodes"][:3])
-            for v in bad
-        ]  # fmt: skip
+        places = []
+        for violation in bad:
+            places.append(f"{violation['id']}: {violation['help']}")
+            for node in violation["nodes"][:3]:
+                places.append(f"  {node['html'][:200]} | {node.get('failureSummary', '')}")
         assert not bad, "\n".join(places)
 
     return call
@@ -147,4 +152,3 @@ def no_sideways_scroll() -> Callable[[Page], None]:
         assert width <= window, f"the page is {width} px wide in a window of {window} px"
 
     return call
-

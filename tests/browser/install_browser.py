@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -22,7 +23,11 @@ def installed() -> str | None:
 
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
-    return own if os.path.exists(own) else None
+    return own if Path(own).exists() else None
+
+
+def _works(command: list[str]) -> bool:
+    return subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def main() -> None:
@@ -31,10 +36,11 @@ def main() -> None:
     if shutil.which("apt-get"):
         sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
         packages = ["chromium", "fonts-liberation", "fonts-noto-color-emoji"]
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+        install = [*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         if (
-            subprocess.run([*sudo, "apt-get", "update", "-qq"], check=False, **quiet).returncode == 0
+            subprocess.run([*sudo, "apt-get", "update", "-qq"], check=False, **quiet).returncode
+            == 0
             and subprocess.run([*sudo, *install], check=False, **quiet).returncode == 0
             and installed()
         ):

@@ -93,7 +93,9 @@ def test_an_address_with_a_state_opens_as_the_same_view(open_page: OpenPage) -> 
     page.get_by_label("Search").fill("k")
     page.locator("[data-sort=retention]").click()
     page.locator("summary", has_text="Columns").click()
-    page.locator("[data-column=gap]").set_checked(not page.locator("[data-column=gap]").is_checked())
+    page.locator("[data-column=gap]").set_checked(
+        not page.locator("[data-column=gap]").is_checked()
+    )
     page.wait_for_url("**cols=**")
     headings = page.locator("table.front thead").inner_text()
     route = page.url.split("#", 1)[1]
@@ -107,7 +109,9 @@ def test_an_address_with_a_state_opens_as_the_same_view(open_page: OpenPage) -> 
 def test_a_column_of_one_task_can_be_added_and_sorted_by(open_page: OpenPage) -> None:
     page = open_page("/")
     page.locator("summary", has_text="Columns").click()
-    box = page.locator("[data-column*='quickstart_word_problems'][data-column*='exact_match']").first
+    box = page.locator(
+        "[data-column*='quickstart_word_problems'][data-column*='exact_match']"
+    ).first
     key = box.get_attribute("data-column")
     box.check()
     page.locator(f"[data-sort='{key}']").click()
@@ -119,9 +123,7 @@ def test_students_that_the_data_cannot_tell_apart_share_their_range_of_ranks(
     open_page: OpenPage,
 ) -> None:
     page = open_page("/")
-    ranks = dict(
-        zip(students(page), page.locator("td.rank").all_inner_texts(), strict=True)
-    )
+    ranks = dict(zip(students(page), page.locator("td.rank").all_inner_texts(), strict=True))
     assert ranks["scratch"].startswith("3"), "both distilled students beat it beyond the interval"
     for name in ("forward-kl", "on-policy"):
         assert ranks[name].split()[0] in {"1", "2", "1\u20132"}
