@@ -29,7 +29,7 @@ def _runs(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
         described.append({
             "id": run.id, "label": run.label, "started": run.started,
             "kdbench": made_by.get("version") or run.rows[0].kdbench,
-            "commit": made_by.get("commit"), "hardware": hardware_of(run),
+            "commit": (made_by.get("git") or {}).get("commit"), "hardware": hardware_of(run),
             "changes": changes(runs[number - 1], run) if number else [],
         })  # fmt: skip
     return described
@@ -63,7 +63,7 @@ def _versions(record: dict[str, Any]) -> dict[str, str | None]:
     made_by, packages = record.get("kdbench", {}), record.get("packages", {})
     return {
         "kdbench": made_by.get("version"),
-        "kdbench commit": (made_by.get("commit") or "")[:10],
+        "kdbench commit": ((made_by.get("git") or {}).get("commit") or "")[:10],
         **{name: packages.get(name) for name in PACKAGES},
     }
 

@@ -30,7 +30,7 @@ def summary(lookup: Lookup) -> dict[str, Any]:
         "started": run.started,
         "finished": run.finished,
         "kdbench": made_by.get("version") or run.rows[0].kdbench,
-        "commit": made_by.get("commit"),
+        "commit": (made_by.get("git") or {}).get("commit"),
         "hardware": lookup.hardware,
         "rows": len(run.rows),
     }

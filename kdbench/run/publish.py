@@ -82,6 +82,8 @@ def publish(
         raise StoreError(
             f"{target.folder}: the table would be empty: no cell of the suite has a row"
         )
+    # asked before anything is written: results of a repository are files of it, too
+    made_by, suite_git = kdbench_state(), git_state(plan.suite.folder)
     names = [sample_file(view) for view in views]
     for name, view in zip(names, views, strict=True):
         if view.ok:
@@ -92,12 +94,12 @@ def publish(
         "started": started,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": {name: round(value, 3) for name, value in phases.items()},
-        "kdbench": kdbench_state(),
+        "kdbench": made_by,
         "suite": {
             "name": plan.suite.name,
             "file": Path(plan.suite.file).name,
             "sha256": sha256(plan.suite.text.encode()).hexdigest(),
-            "git": git_state(plan.suite.folder),
+            "git": suite_git,
             "text": plan.suite.text,
         },
         "machine": machine(),

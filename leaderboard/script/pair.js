@@ -98,12 +98,12 @@
   const short = (hash) => (/^[0-9a-f]{32,}$/.test(hash) ? el("code", { title: hash, text: `${hash.slice(0, 12)}…` }) : el("code", { text: hash }));
 
   function provenance(run, data) {
-    const made = run.made_by ?? {};
+    const made = { version: run.kdbench, ...run.made_by, ...run.made_by?.git };
     const machine = run.machine ?? {};
     return el("section", { class: "card" }, el("h2", { text: "Where it comes from" }),
       facts([
         ["measured", `${run.started?.slice(0, 16).replace("T", " ")} UTC, on ${data.hardware}`],
-        ["kdbench", `${made.version ?? run.kdbench}${made.commit ? `, commit ${made.commit.slice(0, 10)}` : ""}${made.dirty ? " with local changes" : ""}`],
+        ["kdbench", `${made.version}${made.commit ? `, commit ${made.commit.slice(0, 10)}` : ""}${made.dirty ? " with local changes" : ""}`],
         ["machine", machine.cpu && `${machine.cpu}, ${machine.cores} cores, ${machine.memory_gib} GiB, ${machine.system ?? ""}, Python ${machine.python ?? ""}`],
         ["GPUs", machine.gpus?.length > 0 && machine.gpus.map((gpu) => gpu.name).join(", ")],
         ["packages", Object.keys(run.packages ?? {}).length > 0 && el("details", {}, el("summary", { text: `${Object.keys(run.packages).length} packages` }), Object.entries(run.packages).map(([key, version]) => `${key} ${version}`).join(", "))],

@@ -28,6 +28,7 @@ def test_shards_are_added_up(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
+    (tmp_path / "config.json").write_text("{}")
     save_file({"a": torch.zeros(3, 5)}, tmp_path / "model-00001-of-00002.safetensors")
     save_file({"b": torch.zeros(7)}, tmp_path / "model-00002-of-00002.safetensors")
     index = {
