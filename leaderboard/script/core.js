@@ -123,9 +123,7 @@
   kdbench.download = (name, mime, text) => {
     const url = URL.createObjectURL(new Blob([text], { type: `${mime};charset=utf-8` }));
     const link = el("a", { href: url, download: name });
-    document.body.append(link);
-    link.click();
-    link.remove();
+    link.click(); // not in the page, so that no menu takes it for a click elsewhere
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   };
 

@@ -91,6 +91,7 @@ def test_a_filter_by_size_keeps_models_within_the_bounds(open_page: OpenPage) ->
 def test_an_address_with_a_state_opens_as_the_same_view(open_page: OpenPage) -> None:
     page = open_page("/")
     page.get_by_label("Search").fill("k")
+    page.wait_for_url("**q=k**")
     page.locator("[data-sort=retention]").click()
     page.locator("summary", has_text="Columns").click()
     page.locator("[data-column=gap]").set_checked(
@@ -114,6 +115,7 @@ def test_a_column_of_one_task_can_be_added_and_sorted_by(open_page: OpenPage) ->
     ).first
     key = box.get_attribute("data-column")
     box.check()
+    page.keyboard.press("Escape")
     page.locator(f"[data-sort='{key}']").click()
     found = column(page, str(key))
     assert found == sorted(found, reverse=True)

@@ -1,0 +1,171 @@
+"""A pair's page and its samples in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import RESULTS, OpenPage
+from playwright.sync_api import Page, expect
+
+from kdbench.results.differences import differences
+from kdbench.results.published import Published
+from kdbench.results.table import read_csv
+
+QUICKSTART = Published(RESULTS / "quickstart")
+
+
+@pytest.fixture
+def forward_kl(open_page: OpenPage) -> Page:
+    page = open_page("/")
+    page.get_by_role("link", name="forward-kl").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("forward-kl of teacher")
+    return page
+
+
+def stored(task: str, kind: str) -> int:
+    record = QUICKSTART.read_run()
+    assert record is not None
+    names = {c["model"]: c["samples"] for c in record["cells"] if c["label"] == task}
+    both = [QUICKSTART.read_samples(names[model]) for model in ("teacher", "forward-kl")]
+    return len(list(differences(*both, "exact_match", kind)))  # type: ignore[arg-type]
+
+
+def test_a_click_on_a_student_shows_every_metric_of_its_table(forward_kl: Page) -> None:
+    rows = [
+        row for row in read_csv(QUICKSTART.table)
+        if row.pair == "forward-kl" and row.role == "student"
+    ]  # fmt: skip
+    shown = forward_kl.locator("[data-metric]").evaluate_all(
+        "rows => rows.map(r => [r.closest('[data-task]').dataset.task, r.dataset.metric].join(' '))"
+    )
+    assert sorted(shown) == sorted(f"{row.task} {row.metric}" for row in rows)
+
+
+def test_values_and_flips_stand_as_they_are_stored(forward_kl: Page) -> None:
+    task = "reasoning/quickstart_word_problems"
+    line = forward_kl.locator(f"[data-task='{task}'] [data-metric=exact_match]").inner_text()
+    lost, gained = stored(task, "lost"), stored(task, "gained")
+    assert f"{lost} / {gained}" in line
+    kept = next(
+        row for row in read_csv(QUICKSTART.table)
+        if row.pair == "forward-kl" and row.task == task and row.metric == "exact_match.retention"
+    )  # fmt: skip
+    assert f"{kept.value:.3f}" in line and f"[{kept.ci_low:.3f}, {kept.ci_high:.3f}]" in line
+
+
+def test_the_pair_can_be_taken_away_as_a_table(forward_kl: Page) -> None:
+    with forward_kl.expect_download() as waiting:
+        forward_kl.get_by_role("button", name="CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text("utf-8"))))
+    assert {row["role"] for row in rows} == {"teacher", "student", "baseline", "pair"}
+    assert any(row["metric"] == "acc.retention" for row in rows)
+
+
+def test_the_suite_and_the_command_that_reruns_it_are_there_to_copy(forward_kl: Page) -> None:
+    text = forward_kl.locator("pre.suite").inner_text()
+    record = QUICKSTART.read_run()
+    assert record is not None and text.strip() == record["suite"]["text"].strip()
+    assert forward_kl.locator("pre.command").inner_text() == "kdbench run quickstart.yaml"
+    forward_kl.get_by_role("button", name="Copy suite").click()
+    expect(forward_kl.get_by_role("button", name="Copied")).to_be_visible()
+
+
+def test_every_panel_is_drawn_when_it_comes_into_view(forward_kl: Page) -> None:
+    panels = forward_kl.locator(".panel")
+    assert panels.count() >= 3
+    for number in range(panels.count()):
+        panels.nth(number).scroll_into_view_if_needed()
+        expect(panels.nth(number)).to_have_attribute("data-drawn", "true", timeout=20_000)
+        expect(panels.nth(number).locator("table").first).to_be_visible()
+        assert panels.nth(number).locator(".notice").count() == 0
+    expect(forward_kl.locator("[data-panel=reliability] .main-svg").first).to_be_visible()
+
+
+def test_a_panel_that_cannot_be_drawn_says_so_in_its_place(
+    open_page: OpenPage, site: Path, tmp_path: Path, page: Page
+) -> None:
+    import shutil
+
+    copy = tmp_path / "site"
+    shutil.copytree(site, copy)
+    (copy / "panels" / "categories.js").write_text(
+        '"use strict";kdbench.panel("categories", () => { throw new Error("no ink"); });'
+    )
+    open_page("/", folder=copy).get_by_role("link", name="forward-kl").first.click()
+    card = page.locator("[data-panel=categories]")
+    card.scroll_into_view_if_needed()
+    expect(card).to_contain_text("no ink")
+    expect(page.get_by_role("heading", name="Where it comes from")).to_be_visible()
+
+
+def test_the_samples_where_they_differ_are_those_of_the_store(forward_kl: Page) -> None:
+    task = "reasoning/quickstart_word_problems"
+    forward_kl.locator(f"[data-task='{task}']").get_by_role("link", name="Samples").click()
+    lost, gained = stored(task, "lost"), stored(task, "gained")
+    expect(forward_kl.get_by_role("button", name=f"Teacher better ({lost})")).to_be_visible()
+    expect(forward_kl.get_by_role("button", name=f"Student better ({gained})")).to_be_visible()
+    forward_kl.get_by_role("button", name="Teacher better").click()
+    expect(forward_kl.locator(".sample").first.locator(".answer.teacher")).to_contain_text("right")
+    expect(forward_kl.locator(".sample").first.locator(".answer.student")).to_contain_text("wrong")
+    assert "show=lost" in forward_kl.url
+
+
+def test_a_filter_by_category_leaves_its_documents_and_survives_a_reload(
+    forward_kl: Page, open_page: OpenPage
+) -> None:
+    task = "reasoning/quickstart_word_problems"
+    forward_kl.locator(f"[data-task='{task}']").get_by_role("link", name="Samples").click()
+    everything = forward_kl.get_by_role("button", name="All (402)")
+    everything.click()
+    forward_kl.get_by_label("category").select_option("addition")
+    expect(forward_kl.locator(".sample").first).to_contain_text("category: addition")
+    expect(forward_kl.get_by_role("status").first).not_to_contain_text("402")
+    count = forward_kl.get_by_role("status").first.inner_text()
+    again = open_page(forward_kl.url.split("#", 1)[1])
+    expect(again.get_by_label("category")).to_have_value("addition")
+    expect(again.get_by_role("status").first).to_have_text(count)
+
+
+def test_the_search_goes_through_prompts_and_outputs(forward_kl: Page) -> None:
+    task = "reasoning/quickstart_word_problems"
+    forward_kl.locator(f"[data-task='{task}']").get_by_role("link", name="Samples").click()
+    forward_kl.get_by_role("button", name="All (402)").click()
+    forward_kl.get_by_label("Search").fill("noah pencils")
+    expect(forward_kl.get_by_role("status").first).not_to_contain_text("402")
+    for text in forward_kl.locator(".sample").all_inner_texts():
+        assert "noah" in text.lower() and "pencils" in text.lower()
+
+
+def test_words_of_the_target_are_marked_in_order(open_page: OpenPage) -> None:
+    page = open_page("/")
+    found = page.evaluate("kdbench.comparedWords('the cat sat on a mat', 'a cat on the mat')")
+    kept = [word for word, same in found if same]
+    assert kept == ["cat", "on", "mat"] or kept == ["the", "mat"]
+    assert len(kept) == 3, "the longest common run of words"
+    assert page.evaluate("kdbench.comparedWords('w '.repeat(1000), 'w')") is None
+
+
+@pytest.mark.parametrize("route", ["pair", "samples"])
+def test_axe_finds_nothing_serious(
+    forward_kl: Page, axe: Callable[[Page], None], route: str
+) -> None:
+    if route == "samples":
+        forward_kl.get_by_role("link", name="Samples").nth(1).click()
+        expect(forward_kl.locator(".sample").first).to_be_visible()
+    axe(forward_kl)
+
+
+def test_a_phone_shows_both_without_sideways_scrolling(
+    open_page: OpenPage, no_sideways_scroll: Callable[[Page], None]
+) -> None:
+    page = open_page("/", width=360)
+    page.get_by_role("link", name="forward-kl").first.click()
+    expect(page.get_by_role("heading", name="Where it comes from")).to_be_visible()
+    no_sideways_scroll(page)
+    page.get_by_role("link", name="Samples").first.click()
+    expect(page.locator(".sample").first).to_be_visible()
+    no_sideways_scroll(page)

@@ -1,0 +1,106 @@
+"""Published results made up for a test, through the code that publishes real ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from kdbench.results.published import Published
+from kdbench.results.sample import Sample
+from kdbench.results.store import SCHEMA
+from kdbench.results.table import to_csv
+from kdbench.run.rows import CellView, Header, Pair, table_rows
+from kdbench.tasks.task import Metric
+
+ACC = Metric("acc", "fraction", "higher", "share of right answers", "mean")
+
+
+def samples_of(
+    task: str,
+    model: str,
+    n: int,
+    right: float,
+    cluster_of: int = 1,
+    extra: dict[str, Any] | None = None,
+) -> list[Sample]:
+    """Answers that share their difficulty between models, as real ones do."""
+    found = []
+    for index in range(n):
+        name = sha256(f"{task}:{index}".encode()).hexdigest()[:16]
+        hard = random.Random(f"{task}:{index}").random()
+        luck = random.Random(f"{task}:{index}:{model}").random()
+        score = float(0.7 * hard + 0.3 * luck < right)
+        found.append(
+            Sample(
+                name, index, f"c{index // cluster_of}", {"acc": score},
+                prompt=f"Question {index} of {task}?", target="yes",
+                output="yes" if score else "no",
+                tags={"category": "even" if index % 2 == 0 else "odd"}, extra=dict(extra or {}),
+            )
+        )  # fmt: skip
+    return found
+
+
+def publish(
+    folder: Path,
+    suite: str = "made",
+    teacher: str = "teacher",
+    students: Mapping[str, float] | None = None,
+    tasks: Sequence[str] = ("reasoning/one", "reasoning/two"),
+    n: int = 60,
+    started: str = "2026-01-01T00:00:00+00:00",
+    hardware: str = "Abacus x2",
+    protocol: str = "harness=made 1",
+    samples: Mapping[tuple[str, str], list[Sample]] | None = None,
+    failed: Sequence[tuple[str, str]] = (),
+    record: Mapping[str, Any] | None = None,
+    task_name: str = "reasoning",
+) -> Published:
+    """Write metrics.csv, run.json and samples of a run in which `students` are right so often."""
+    students = students or {"good": 0.8, "poor": 0.4}
+    rates = {teacher: 0.9, **students}
+    views, cells = [], []
+    target = Published(folder)
+    for task in tasks:
+        for model, rate in rates.items():
+            own = (samples or {}).get((task, model)) or samples_of(task, model, n, rate)
+            broken = (task, model) in failed
+            key = sha256(f"{task}:{model}:{started}".encode()).hexdigest()[:32]
+            view = CellView(
+                label=task, group=None, protocol=protocol, metrics=[ACC], model=model, teacher="",
+                student="", key=key, status="failed" if broken else "done",
+                reason="the weights are damaged" if broken else "", hardware=hardware,
+                finished=started, kdbench="0.1.0", summary={}, read=lambda own=own: own,
+            )  # fmt: skip
+            views.append(view)
+            name = f"cell-{key[:12]}"
+            if not broken:
+                target.write_samples(name, own)
+            cells.append({
+                "label": task, "group": None, "protocol": protocol, "model": model, "teacher": "",
+                "student": "", "key": key, "status": view.status, "reason": view.reason,
+                "hardware": hardware, "finished": started, "kdbench": "0.1.0", "summary": {},
+                "metrics": [asdict(ACC)], "samples": name, "limit": None, "seconds": {"measure": 1.0},
+                "ingredients": {
+                    "task": task_name, "data": f"sha256:{task}",
+                    "models": {"model": {"weights": sha256(model.encode()).hexdigest()}},
+                },
+            })  # fmt: skip
+    pairs = [Pair(name, teacher, name, f"method of {name}", None) for name in students]
+    header = Header(suite, 0, 0.95, pairs)
+    target.write_table(to_csv(table_rows(header, views)))
+    target.write_run({
+        "schema": SCHEMA, "digest": sha256(f"{suite}{started}".encode()).hexdigest(),
+        "started": started, "finished": started, "seconds": {},
+        "kdbench": {"version": "0.1.0", "git": {"commit": "0" * 40, "dirty": False}},
+        "suite": {"name": suite, "file": f"{suite}.yaml", "sha256": "0" * 64, "git": None, "text": f"name: {suite}\n"},
+        "machine": {"cpu": "Abacus", "cores": 2, "memory_gib": 1, "gpus": []},
+        "packages": {"torch": "2.0"}, "determinism": {}, "header": asdict(header),
+        "models": {m: {"adapter": "made", "parameters": 10**6 * (i + 1), "weight_bytes": 4 * 10**6} for i, m in enumerate(rates)},
+        "cells": cells, **(record or {}),
+    })  # fmt: skip
+    return target
