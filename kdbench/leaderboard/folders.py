@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,32 +27,32 @@ class RunFolder:
     rows: list[Row]
     record: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def suite(self) -> str:
         return self.record["header"]["suite"] if self.record else self.rows[0].suite
 
-    @property
+    @cached_property
     def started(self) -> str:
         return str(self.record.get("started") or max(row.created for row in self.rows))
 
-    @property
+    @cached_property
     def finished(self) -> str:
         return str(self.record.get("finished") or max(row.created for row in self.rows))
 
-    @property
+    @cached_property
     def id(self) -> str:
         return identifier(self.suite, self.started, self.record.get("digest"), self.label)
 
-    @property
+    @cached_property
     def confidence(self) -> float:
         return float(self.record["header"]["confidence"]) if self.record else 0.95
 
-    @property
+    @cached_property
     def cells(self) -> list[dict[str, Any]]:
         """Cells of the record (see `kdbench.run.publish`); empty without one."""
         return list(self.record.get("cells", ()))
 
-    @property
+    @cached_property
     def pairs(self) -> dict[str, dict[str, Any]]:
         """Pairs by name, from the record or, without one, as far as the rows tell."""
         if self.record:

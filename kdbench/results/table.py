@@ -7,7 +7,8 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +60,7 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+_cells = attrgetter(*COLUMNS)
 _FLOATS = {"value", "ci_low", "ci_high"}
 _INTEGERS = {"n", "n_clusters", "seed", "steps"}
 
@@ -78,7 +80,7 @@ def to_csv(rows: Iterable[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in sorted(rows, key=Row.sort_key):
-        writer.writerow([format_cell(value) for value in astuple(row)])
+        writer.writerow([format_cell(value) for value in _cells(row)])
     return text.getvalue()
 
 
@@ -110,12 +112,12 @@ def _value(column: str, text: str) -> Any:
 
 
 def to_json(rows: Sequence[Row]) -> str:
-    """Rows as a JSON array of objects; missing numbers are null."""
-    records = [
-        {name: _finite(value) for name, value in zip(COLUMNS, astuple(row), strict=True)}
+    """Rows as a JSON array of objects, one a line; missing numbers are null."""
+    lines = (
+        json.dumps(dict(zip(COLUMNS, map(_finite, _cells(row)), strict=True)), ensure_ascii=False)
         for row in sorted(rows, key=Row.sort_key)
-    ]
-    return json.dumps(records, indent=1, ensure_ascii=False)
+    )
+    return "[\n" + ",\n".join(lines) + "\n]"
 
 
 def _finite(value: Any) -> Any:
@@ -126,4 +128,4 @@ def to_frame(rows: Sequence[Row]) -> pandas.DataFrame:
     """Rows as a pandas DataFrame with the table's columns."""
     import pandas
 
-    return pandas.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
+    return pandas.DataFrame([_cells(row) for row in rows], columns=list(COLUMNS))
