@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from kdbench.results import claims
 from kdbench.results.published import Published
 from kdbench.results.sample import Sample
 from kdbench.results.store import SCHEMA
@@ -97,10 +100,41 @@ def publish(
         "schema": SCHEMA, "digest": sha256(f"{suite}{started}".encode()).hexdigest(),
         "started": started, "finished": started, "seconds": {},
         "kdbench": {"version": "0.1.0", "git": {"commit": "0" * 40, "dirty": False}},
-        "suite": {"name": suite, "file": f"{suite}.yaml", "sha256": "0" * 64, "git": None, "text": f"name: {suite}\n"},
+        "suite": {
+            "name": suite, "file": f"{suite}.yaml", "sha256": "0" * 64, "git": None,
+            "text": f"name: {suite}\n",
+        },
         "machine": {"cpu": "Abacus", "cores": 2, "memory_gib": 1, "gpus": []},
         "packages": {"torch": "2.0"}, "determinism": {}, "header": asdict(header),
-        "models": {m: {"adapter": "made", "parameters": 10**6 * (i + 1), "weight_bytes": 4 * 10**6} for i, m in enumerate(rates)},
+        "models": {
+            model: {"adapter": "made", "parameters": 10**6 * number, "weight_bytes": 4 * 10**6}
+            for number, model in enumerate(rates, start=1)
+        },
         "cells": cells, **(record or {}),
     })  # fmt: skip
     return target
+
+
+def publish_claim(folder: Path, title: str = "P", value: str = "75", params: str = "") -> None:
+    """A folder of published numbers with one claim: an accuracy on the data set "one"."""
+    folder.mkdir(parents=True)
+    paper = {
+        "id": 1,
+        "title": title,
+        "method": "M",
+        "kind": "llm-kd",
+        "eval_needs": [],
+        "one_line": "",
+    }
+    (folder / "papers.jsonl").write_text(json.dumps(paper) + "\n", encoding="utf-8")
+    claim = {
+        "paper_id": "1", "title": title, "method": "M", "teacher": "", "student": "S",
+        "task": "reasoning", "dataset": "one", "metric": "acc", "value": value, "unit": "%",
+        "higher_is_better": "true", "baseline_name": "", "baseline_value": "", "steps_nfe": "",
+        "params": params, "hardware": "", "quote": f"{value} %",
+    }  # fmt: skip
+    with (folder / "claims.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(claim))
+        writer.writeheader()
+        writer.writerow(claim)
+    claims.main([str(folder)])

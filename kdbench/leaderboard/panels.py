@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,9 @@ def write(
 
     A task that is not installed, or a panel whose function fails, is noticed and left out.
     """
-    cells = {(c["label"], c["protocol"], c["model"]): c for c in run.cells if c["status"] == "done"}
     written: list[dict[str, Any]] = []
-    for (label, protocol, model), teacher in cells.items():
-        student = cells.get((label, protocol, pair["student"]))
-        if model != pair["teacher"] or student is None:
-            continue
-        metrics = [Metric(**metric) for metric in student["metrics"]]
-        files = [run.published.samples_path(cell["samples"]) for cell in (teacher, student)]
-        if not all(file.is_file() for file in files):
-            continue
-        given = PanelInput(label, metrics, run.confidence, _walk(*files))
-        for panel in _panels(site, teacher):
+    for cell, given in _inputs(run, pair):
+        for panel in _panels(site, cell):
             data = _data(site, panel, given, pair["name"])
             if data is None:
                 continue
@@ -48,9 +39,31 @@ def write(
             written.append({
                 "panel": panel.name, "title": panel.title, "about": panel.about, "script": script,
                 "data": site.write(f"data/panels/{pair_id}-{len(written)}.js", data),
-                "task": label,
+                "task": given.task,
             })  # fmt: skip
     return written
+
+
+def _inputs(run: RunFolder, pair: dict[str, Any]) -> Iterator[tuple[dict[str, Any], PanelInput]]:
+    """Every finished cell of the pair, or of its teacher where the student has it too."""
+    done = [cell for cell in run.cells if cell["status"] == "done"]
+    of_model = {(cell["label"], cell["protocol"], cell["model"]): cell for cell in done}
+    for cell in done:
+        student, files = cell, [cell]
+        if cell["model"]:
+            key = (cell["label"], cell["protocol"], pair["student"])
+            if cell["model"] != pair["teacher"] or key not in of_model:
+                continue
+            student = of_model[key]
+            files = [cell, student]
+        elif (cell["teacher"], cell["student"]) != (pair["teacher"], pair["student"]):
+            continue
+        paths = [run.published.samples_path(file["samples"]) for file in files]
+        if all(path.is_file() for path in paths):
+            metrics = [Metric(**metric) for metric in student["metrics"]]
+            both = _walk(*paths) if len(paths) == 2 else lambda: iter(())
+            own = partial(_samples, paths[-1])
+            yield cell, PanelInput(cell["label"], metrics, run.confidence, both, own)
 
 
 def _panels(site: DataFiles, cell: dict[str, Any]) -> list[Panel]:

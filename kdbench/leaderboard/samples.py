@@ -209,7 +209,9 @@ class _Board:
             )
             for (document, _), row in zip(rows, found, strict=True):
                 for name, text in json.loads(row["tags"]).items():
-                    codes, values = tags.setdefault(name, ([-1] * self.count, {}))
+                    if name not in tags:
+                        tags[name] = ([-1] * self.count, {})
+                    codes, values = tags[name]
                     codes[document] = values.setdefault(str(text), len(values))
         self.tags = {
             name: {"codes": codes, "values": list(values)} for name, (codes, values) in tags.items()

@@ -22,13 +22,15 @@ class PanelInput:
     """What a panel is made from.
 
     `pairs` starts a new walk over the samples that teacher and student share, in the teacher's order;
-    they are read while it goes on and carry no texts (no prompt, target or output).
+    `samples` over the student's, or for a task on pairs over the pair's own (and then `pairs` is empty).
+    Samples are read while the walk goes on and carry no texts (no prompt, target or output).
     """
 
     task: str
     metrics: list[Metric]
     confidence: float
     pairs: Callable[[], Iterator[tuple[Sample, Sample]]]
+    samples: Callable[[], Iterator[Sample]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 /* The first page: one row per student and task family, ranked, with ties shown as ties. */
 (() => {
   const { el, format, name } = kdbench;
-  const PAGE = 100;
+  const PAGE = 60;
   const FACETS = [["teacher", "Teacher"], ["method", "Method"], ["hardware", "Hardware"], ["suite", "Suite"], ["status", "Status"]];
   const own = (key) => !key.startsWith("m:");
   let front, values, view, parts;
@@ -204,7 +204,7 @@
     parts.table.replaceChildren(
       el("caption", { class: "visually-hidden", text: `Students, ${familyOf(state)}; sorted by ${sortOf(state).key}` }),
       el("thead", {}, el("tr", {}, columns.map((column) => heading(column, state)))), body);
-    const total = matching({ family: state.family }).length;
+    const { total } = parts;
     parts.count.textContent = rows.length === total ? `${total} ${total === 1 ? "student" : "students"}` : `${rows.length} of ${total} students`;
     parts.more.replaceChildren(...(shown < rows.length ? [
       el("button", { type: "button", text: `Show ${Math.min(PAGE, rows.length - shown)} more`, onclick: () => kdbench.setState({ rows: String(shown + PAGE) }) }),
@@ -213,19 +213,29 @@
     parts.none.hidden = rows.length > 0;
   }
 
+  /** What a family's rows can be filtered by; filled once for each family. */
+  function fillFacets(family) {
+    if (parts.filled === family) return;
+    parts.filled = family;
+    const inFamily = matching({ family });
+    parts.total = inFamily.length;
+    parts.sized = inFamily.some((i) => front.get("parameters", i) != null);
+    for (const [key] of FACETS) {
+      const choices = [...new Set(inFamily.map((i) => front.get(key, i)).filter((text) => text != null))].sort();
+      parts[key].dataset.choices = choices.length;
+      parts[key].lastChild.replaceChildren(el("option", { value: "", text: "all" }), ...choices.map((text) => el("option", { value: text, text: text || "(none)" })));
+    }
+  }
+
   function fields(state) {
     const family = familyOf(state);
-    const inFamily = matching({ family });
-    for (const [key, label] of FACETS) {
-      const choices = [...new Set(inFamily.map((i) => front.get(key, i)).filter((text) => text != null))].sort();
-      parts[key].hidden = choices.length < 2 && !state[key];
-      parts[key].lastChild.replaceChildren(el("option", { value: "", text: "all" }), ...choices.map((text) => el("option", { value: text, text: text || "(none)" })));
+    fillFacets(family);
+    for (const [key] of FACETS) {
+      parts[key].hidden = parts[key].dataset.choices < 2 && !state[key];
       parts[key].lastChild.value = state[key] ?? "";
-      parts[key].firstChild.textContent = label;
     }
-    const sized = inFamily.some((i) => front.get("parameters", i) != null);
     for (const key of ["min", "max"]) {
-      parts[key].hidden = !sized;
+      parts[key].hidden = !parts.sized;
       if (document.activeElement !== parts[key].lastChild) parts[key].lastChild.value = state[key] ?? "";
     }
     if (document.activeElement !== parts.q.lastChild) parts.q.lastChild.value = state.q ?? "";

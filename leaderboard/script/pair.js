@@ -42,7 +42,7 @@
       any((entry) => entry.paired.p) && ["p", (entry) => el("td", { class: "num", title: entry.paired.p?.ci_method, text: format.pvalue(entry.paired.p?.value) })],
       ["n", (entry) => el("td", { class: "num", text: entry.student?.n ?? "", title: entry.student?.n_clusters === entry.student?.n ? "" : `${entry.student?.n_clusters} clusters` })],
       any((entry) => entry.baseline) && data.baseline !== data.student && ["baseline", (entry) => value(entry.baseline, entry.unit)],
-      any((entry) => entry.paired.gain_over_baseline) && ["gain over baseline", (entry) => value(entry.paired.gain_over_baseline, entry.unit, around("gain_over_baseline", 0))],
+      any((entry) => entry.paired.gain_over_baseline) && ["gain", (entry) => value(entry.paired.gain_over_baseline, entry.unit)],
     ].filter(Boolean);
     const reasons = [...new Set(entries.flatMap((entry) => [entry.teacher, entry.student, ...Object.values(entry.paired)]).filter((v) => v && v.status === "failed" && v.reason).map((v) => v.reason))];
     return [

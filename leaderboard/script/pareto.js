@@ -153,8 +153,8 @@
     if (steps.length > 1) traces.push({ name: "frontier", x: steps.map((point) => point.x.value), y: steps.map((point) => point.y.value), mode: "lines", hoverinfo: "skip", line: { color: colours.accent, width: 1.2, dash: "dot", shape: x.better === "lower" ? "hv" : "vh" } });
     for (const group of sweeps(kept)) traces.push({ name: plain(short(front.get("method", group[0].i) ?? "sweep")), x: group.map((point) => point.x.value), y: group.map((point) => point.y.value), mode: "lines", hoverinfo: "skip", showlegend: false, line: { color: colours.muted, width: 1 } });
     traces.push({
-      name: "students", mode: kept.length <= 30 ? "markers+text" : "markers", textposition: "top center", x: kept.map((point) => point.x.value), y: kept.map((point) => point.y.value),
-      text: kept.map((point) => plain(short(front.get("student", point.i)))), customdata: kept.map((point) => front.get("id", point.i)),
+      name: "students", mode: kept.length <= 30 ? "markers+text" : "markers", textposition: "middle right", x: kept.map((point) => point.x.value), y: kept.map((point) => point.y.value),
+      text: kept.map((point) => ` ${plain(short(front.get("student", point.i)))}`), customdata: kept.map((point) => front.get("id", point.i)),
       hovertext: kept.map((point) => `${plain(short(front.get("student", point.i)))} of ${plain(short(front.get("teacher", point.i)))}<br>${plain(short(front.get("method", point.i) ?? ""))}<br>${plain(x.title)} ${format.interval(point.x, x.unit)}<br>${plain(y.title)} ${format.interval(point.y, y.unit)}`),
       hoverinfo: "text", error_x: { ...bars(kept, "x"), color: colours.muted }, error_y: { ...bars(kept, "y"), color: colours.muted },
       marker: { size: 9, color: kept.map((point) => (point.frontier ? colours.accent : colours.surface)), line: { width: 1.6, color: colours.accent } },

@@ -1,7 +1,7 @@
 """Results of a size that nobody has yet: to see whether the site still builds and still answers.
 
-    python tests/benchmarks/leaderboard_scale.py rows FOLDER      2,000 pairs, 60 metrics: 120,000 rows
-    python tests/benchmarks/leaderboard_scale.py samples FOLDER   one pair, 500,000 documents: 1,000,000 samples
+python tests/benchmarks/leaderboard_scale.py rows FOLDER      2,000 pairs, 60 metrics: 120,000 rows
+python tests/benchmarks/leaderboard_scale.py samples FOLDER   one pair: 1,000,000 samples
 """
 
 from __future__ import annotations

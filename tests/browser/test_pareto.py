@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import OpenPage, build_site
-from made_results import publish
+from made_results import publish, publish_claim
 from playwright.sync_api import Page, expect
 
 Point = tuple[float | None, float | None]
@@ -113,18 +113,7 @@ def test_published_numbers_are_drawn_only_when_asked_for_and_differently(
     open_page: OpenPage, tmp_path: Path
 ) -> None:
     publish(tmp_path / "results" / "made")
-    claims = tmp_path / "results" / "published"
-    claims.mkdir()
-    (claims / "papers.jsonl").write_text(
-        json.dumps({"id": 1, "title": "A <i>paper</i>", "method": "M", "kind": "llm-kd", "eval_needs": [], "one_line": ""}) + "\n"
-    )  # fmt: skip
-    head = "paper_id,title,method,teacher,student,task,dataset,metric,value,unit,higher_is_better,baseline_name,baseline_value,steps_nfe,params,hardware,quote\n"  # noqa: E501
-    (claims / "claims.csv").write_text(
-        head + "1,A <i>paper</i>,M,,S,reasoning,one,acc,75,%,true,,,,3M,,75 %\n"
-    )
-    from kdbench.results.claims import main
-
-    main([str(claims)])
+    publish_claim(tmp_path / "results" / "published", title="A <i>paper</i>", params="3M")
     site = tmp_path / "site"
     build_site(site, tmp_path / "results")
     route = "/pareto?x=parameters&y=m%3Areasoning%2Fone%20acc%20student"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from conftest import RESULTS, OpenPage, build_site
-from made_results import publish
+from made_results import publish, publish_claim
 from playwright.sync_api import Page, expect
 
-from kdbench.results.claims import main, read
+from kdbench.results.claims import read
 
 
 def test_every_claim_is_listed_and_none_of_them_as_measured(open_page: OpenPage) -> None:
@@ -43,10 +43,10 @@ def test_gains_and_bounds_stay_what_they_are(open_page: OpenPage) -> None:
     page = open_page("/published")
     page.get_by_role("searchbox").fill("Hyper-SD aesthetic")
     expect(page.locator("tbody tr")).to_have_count(1)
-    assert "gain" in page.locator("tbody tr").inner_text()
+    expect(page.locator("tbody tr")).to_contain_text("gain")
     page.get_by_role("searchbox").fill("MetaQA micro-F1")
     expect(page.locator("tbody tr")).to_have_count(1)
-    assert "≥ 0.90" in page.locator("tbody tr").inner_text()
+    expect(page.locator("tbody tr")).to_contain_text("≥ 0.90")
 
 
 def test_a_paper_is_linked_by_its_title_without_a_request(open_page: OpenPage) -> None:
@@ -62,17 +62,7 @@ def test_a_measured_value_stands_beside_a_claim_only_in_the_same_protocol(
 ) -> None:
     protocol = "as published; dataset=one" if same else "harness=made 1"
     publish(tmp_path / "results" / "made", protocol=protocol)
-    claims = tmp_path / "results" / "published"
-    claims.mkdir()
-    (claims / "papers.jsonl").write_text(
-        '{"id": 1, "title": "P", "method": "M", "kind": "llm-kd", "eval_needs": [], "one_line": ""}\n'
-    )
-    (claims / "claims.csv").write_text(
-        "paper_id,title,method,teacher,student,task,dataset,metric,value,unit,higher_is_better,"
-        "baseline_name,baseline_value,steps_nfe,params,hardware,quote\n"
-        "1,P,M,,S,reasoning,one,acc,75,%,true,,,,,,75 %\n"
-    )
-    main([str(claims)])
+    publish_claim(tmp_path / "results" / "published")
     site = tmp_path / "site"
     build_site(site, tmp_path / "results")
     page = open_page("/published", folder=site)

@@ -27,3 +27,12 @@ def test_an_installed_package_validates_the_shipped_suite_by_its_name(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "16 cells" in done.stdout
+    results = ROOT / "results" / "quickstart"
+    done = subprocess.run(
+        [sys.executable, "-m", "kdbench", "leaderboard", "build", str(results), "--out", "page"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page" / "script" / "core.js").is_file()
+    assert (tmp_path / "page" / "panels" / "categories.js").is_file()

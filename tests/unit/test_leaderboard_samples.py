@@ -113,7 +113,8 @@ def test_one_samples_score_is_in_its_metrics_unit(
 
 def given(pairs: list[tuple[Sample, Sample]], metric: str = "acc") -> PanelInput:
     metrics = [Metric(metric, "fraction", "higher", "", "mean")]
-    return PanelInput("reasoning/one", metrics, 0.95, lambda: iter(pairs))
+    own = [other for _, other in pairs]
+    return PanelInput("reasoning/one", metrics, 0.95, lambda: iter(pairs), lambda: iter(own))
 
 
 def choice(index: int, logprobs: list[float], gold: int) -> Sample:

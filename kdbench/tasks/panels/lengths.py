@@ -22,16 +22,25 @@ def data(given: PanelInput) -> Any:
         return None
     clusters = [cluster for *_, cluster in pairs]
 
+    def share(column: int) -> dict[str, float]:
+        cut = [float(pair[column] or 0) for pair in pairs]
+        return _interval(stats.mean(cut, clusters, confidence=given.confidence))
+
     def mean(column: int) -> dict[str, float]:
-        values = [float(pair[column] or 0) for pair in pairs]
-        found = stats.mean(values, clusters, confidence=given.confidence)
-        return {"value": found.value, "low": found.low, "high": found.high}
+        # a mean of counts, even where all of them happen to be 0 or 1 and look like a proportion
+        counts = [float(pair[column] or 0) for pair in pairs]
+        ones = [1.0] * len(counts)
+        return _interval(stats.ratio_of_sums(counts, ones, clusters, confidence=given.confidence))
 
     return {
         "n": len(pairs),
-        "teacher": {"counts": _counts(p[0] for p in pairs), "mean": mean(0), "cut": mean(2)},
-        "student": {"counts": _counts(p[1] for p in pairs), "mean": mean(1), "cut": mean(3)},
+        "teacher": {"counts": _counts(p[0] for p in pairs), "mean": mean(0), "cut": share(2)},
+        "student": {"counts": _counts(p[1] for p in pairs), "mean": mean(1), "cut": share(3)},
     }
+
+
+def _interval(estimate: Any) -> dict[str, float]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def _tokens(sample: Sample) -> int | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from kdbench.errors import TaskError
 from kdbench.models.protocols import GENERATE_TEXT, Prompt
 from kdbench.registry import task
 from kdbench.results.sample import Sample
+from kdbench.tasks.panel import Panel, PanelInput
 from kdbench.tasks.task import Context, Item, Metric, ModelTask, PairTask, TaskParams
 
 
@@ -33,12 +35,39 @@ def right(item: Item) -> str:
     return "yes" if int(digits) % 2 else "no"
 
 
+def digits(given: PanelInput) -> dict[str, list[float]]:
+    """Share of right answers of teacher and student by the last digit of the number."""
+    counts = [0] * 10
+    teachers, students = [0.0] * 10, [0.0] * 10
+    for teacher, student in given.pairs():
+        digit = teacher.index * 7919 % 10
+        counts[digit] += 1
+        teachers[digit] += teacher.scores["acc"]
+        students[digit] += student.scores["acc"]
+
+    def shares(sums: list[float]) -> list[float]:
+        return [total / max(n, 1) for total, n in zip(sums, counts, strict=True)]
+
+    return {"teacher": shares(teachers), "student": shares(students)}
+
+
+def agreements(given: PanelInput) -> list[float]:
+    """A task on pairs draws from the pair's own samples."""
+    return [sample.scores["agreement"] for sample in given.samples()]
+
+
 @task("parity")
 class Parity(ModelTask):
     version = 1
     about = "says whether numbers are odd"
     source = "this package"
     Params = ParityParams
+
+    @classmethod
+    def panels(cls) -> Sequence[Panel]:
+        about = "How often each digit at the end was judged right"
+        script = Path(__file__).parent / "digits.js"
+        return [Panel("parity-digits", "By last digit", about, script, digits)]
 
     @property
     def label(self) -> str:
@@ -89,6 +118,11 @@ class ParityPair(PairTask):
     Params = ParityParams
     same_tokenizer = True
     timing = True
+
+    @classmethod
+    def panels(cls) -> Sequence[Panel]:
+        script = Path(__file__).parent / "agreement.js"
+        return [Panel("parity-agreement", "Agreement", "Equal answers", script, agreements)]
 
     @property
     def label(self) -> str:
