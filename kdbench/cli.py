@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +47,14 @@ leaderboard = typer.Typer(
     epilog="Example: kdbench leaderboard build results --out site",
 )
 app.add_typer(leaderboard, name="leaderboard")
+
+baseline = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Results that later ones are compared with.",
+    epilog="Example: kdbench baseline accept suites/mine.yaml --results /tmp/new --to results/mine",
+)
+app.add_typer(baseline, name="baseline")
 
 SuiteFile = Annotated[
     Path,
@@ -333,6 +341,106 @@ def samples(
     )
 
 
+@app.command(
+    epilog="Examples: kdbench check quickstart | kdbench check mine.yaml --explain "
+    "--baseline git:main:results/mine --output markdown=summary.md --output junit=gates.xml"
+)
+def check(
+    suite: Annotated[
+        Path | None,
+        typer.Argument(metavar="SUITE", help="A suite file, or the name of one that ships."),
+    ] = None,
+    results: ResultsRoot = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Earlier results in place of those that gates name: a folder, git:REV:PATH, a zip "
+            "or an address.",
+        ),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Every gate as a sentence, with its evidence.")
+    ] = False,
+    inconclusive: Annotated[
+        str, typer.Option(help="What gates that can't be told yet do: report (exit 2), pass, fail.")
+    ] = "report",
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output", metavar="FORMAT=FILE",
+            help="Also write markdown, junit, json or github to a file (- is standard output).",
+        ),
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of --json and stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Judge a suite's gates on its results: pass, fail, or how many more samples would tell.
+
+    Exit codes: 0 all gates pass, 1 a gate fails or has no row, 2 inconclusive, 3 usage, missing results or
+    baseline, or nothing to gate.
+    """
+    from kdbench.check import check_suite, render
+    from kdbench.check.flips import flips
+    from kdbench.results.published import Published
+
+    if schema:
+        typer.echo(json.dumps(render.schema(), indent=1))
+        return
+    if suite is None:
+        raise SettingsConflictError("which suite? kdbench check SUITE")
+    if inconclusive not in ("report", "pass", "fail"):
+        raise SettingsConflictError(f"--inconclusive {inconclusive!r}: choose report, pass or fail")
+    loaded = _load(suite)
+    root = _results_root(loaded, results)
+    report = check_suite(loaded, root, baseline, inconclusive)  # type: ignore[arg-type]
+
+    def line(gate: int) -> int | None:
+        return loaded.problem(("gates", gate), "").line
+
+    formats: dict[str, Callable[[], str]] = {
+        "markdown": lambda: render.markdown(
+            report, lambda finding: flips(finding, Published(root / loaded.name))
+        ),
+        "junit": lambda: render.junit(report),
+        "json": lambda: render.as_json(report),
+        "github": lambda: render.github(report, line),
+    }
+    typer.echo(formats["json"]() if as_json else render.terminal(report, explain), nl=False)
+    for wanted in output or ():
+        form, _, file = wanted.partition("=")
+        if form not in formats or not file:
+            raise SettingsConflictError(
+                f"--output {wanted!r}: write FORMAT=FILE with one of {', '.join(formats)}"
+            )
+        _write(file, formats[form]())
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+@baseline.command("accept", epilog="Example: kdbench baseline accept suites/mine.yaml --dry-run")
+def baseline_accept(
+    suite: SuiteFile,
+    results: ResultsRoot = None,
+    to: Annotated[
+        Path | None, typer.Option(help="The baseline's folder (default: results/<suite> here).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+) -> None:
+    """Make the suite's present results the committed baseline, and say what changes by that."""
+    from kdbench.check.baseline import accept
+
+    loaded = _load(suite)
+    target = to if to is not None else Path("results") / loaded.name
+    lines = accept(_results_root(loaded, results) / loaded.name, target, dry_run)
+    for line in lines:
+        typer.echo(line)
+    what = "would change" if dry_run else "changed"
+    typer.echo(f"{target}: {len(lines)} rows {what}" if lines else f"{target}: nothing changes")
+
+
 @leaderboard.command("build", epilog="Example: kdbench leaderboard build results --out site")
 def leaderboard_build(
     results: Annotated[
@@ -392,6 +500,15 @@ def leaderboard_open(
             serving.serve_forever()
         except KeyboardInterrupt:
             typer.echo("")
+
+
+def _write(file: str, text: str) -> None:
+    if file == "-":
+        typer.echo(text, nl=False)
+        return
+    from kdbench.results.files import publish
+
+    publish(Path(file), text.encode("utf-8", "replace"))
 
 
 def _load(path: Path, **overrides: Any) -> Suite:

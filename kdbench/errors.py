@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EXIT_FAILED = 1
+EXIT_INCONCLUSIVE = 2
 EXIT_USAGE = 3
 EXIT_INTERRUPTED = 130
 

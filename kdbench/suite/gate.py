@@ -5,12 +5,16 @@
     gap of nll on fidelity/* <= 0.02 with confidence 0.9 (warn)
     acc on reasoning/* no worse than baseline by 0.01
 
-Words in order: `[KIND of] METRIC [on TASKS] [for PAIR] COMPARISON [with confidence C] [(warn)]`,
-where a comparison is `>= X`, `<= X` or `no worse than BASELINE [by MARGIN]`; `97%` is 0.97.
+    retention of exact_match on reasoning/gsm8k where category=algebra >= 0.9
+
+Words in order: `[KIND of] METRIC [on [all] TASKS [where TAG=VALUE]] [for PAIR] COMPARISON
+[with confidence C] [(warn)]`, where a comparison is `>= X`, `<= X` or
+`no worse than BASELINE [by MARGIN]`; `97%` is 0.97.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -69,6 +73,13 @@ class Gate(BaseModel):
     on: Annotated[
         str, Field(min_length=1, description="Tasks by label; * and ? are wildcards (reasoning/*).")
     ] = "*"
+    where: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[^\s=<>≥≤]+=[^\s<>≥≤]+$",
+            description="Only the samples that carry this tag (category=algebra).",
+        ),
+    ] = None
     pair: Annotated[str | None, Field(description="The one pair meant; default: all.")] = None
     model: Annotated[
         str | None,
@@ -124,6 +135,15 @@ class Gate(BaseModel):
             )
         return self
 
+    def contradicts(self, other: Gate) -> bool:
+        """True where no number could keep both: bounds on the same thing that do not meet."""
+        same = ("kind", "metric", "on", "where", "pair", "model")
+        if any(getattr(self, key) != getattr(other, key) for key in same):
+            return False
+        least = max(x for x in (self.min, other.min, -math.inf) if x is not None)
+        most = min(x for x in (self.max, other.max, math.inf) if x is not None)
+        return least > most
+
     @property
     def sentence(self) -> str:
         """The gate as a sentence (two bounds are joined by `and`)."""
@@ -131,6 +151,8 @@ class Gate(BaseModel):
         words = [prefix + self.metric]
         if self.on != "*":
             words.append(f"on {self.on}")
+        if self.where:
+            words.append(f"where {self.where}")
         if self.pair or self.model:
             words.append(f"for {self.pair or self.model}")
         if self.kind == "no_worse_than":
@@ -164,7 +186,13 @@ def parse_sentence(text: str) -> dict[str, Any]:
         words = words[2:]
     found["metric"] = _take(words, "a metric")
     if words[:1] == ["on"]:
-        found["on"] = _take(words, "tasks, such as reasoning/*", skip=1)
+        every = words[1:2] == ["all"]
+        if every and (not words[2:] or words[2] in ("where", "for", "no", *_BOUNDS)):
+            del words[:2]
+        else:
+            found["on"] = _take(words, "tasks, such as reasoning/*", skip=2 if every else 1)
+    if words[:1] == ["where"]:
+        found["where"] = _take_tag(words)
     if words[:1] == ["for"]:
         found["pair"] = _take(words, "a pair", skip=1)
     _take_comparison(words, found)
@@ -175,6 +203,14 @@ def parse_sentence(text: str) -> dict[str, Any]:
     elif words:
         raise ValueError(f"{' '.join(words)!r} is left over at the end; {_EXAMPLE}")
     return found
+
+
+def _take_tag(words: list[str]) -> str:
+    """`where TAG = VALUE` as `TAG=VALUE`."""
+    tag = _take(words, "TAG=VALUE", skip=1)
+    if words[:1] != ["="]:
+        raise ValueError(f"expected TAG=VALUE after 'where', got {tag!r}; {_EXAMPLE}")
+    return f"{tag}={_take(words, 'the value of the tag', skip=1)}"
 
 
 def _take_comparison(words: list[str], found: dict[str, Any]) -> None:

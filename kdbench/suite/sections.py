@@ -340,6 +340,11 @@ class Reading:
                 self._wrong((*where, key), message)
             if gate in found:
                 self._wrong(where, f"the same gate as gates[{found.index(gate)}]; remove one")
+            against = next((i for i, other in enumerate(found) if gate.contradicts(other)), None)
+            if against is not None:
+                self._wrong(
+                    where, f"no number can keep this and gates[{against}]; mend one of them"
+                )
             found.append(gate)
         return found
 

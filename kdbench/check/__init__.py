@@ -1,0 +1,76 @@
+"""`kdbench check`: gates, judged on paired samples: worse, not worse, or not to be told yet."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+
+from kdbench.check.claims import Claim, Setting, claims_of
+from kdbench.check.evidence import Evidence
+from kdbench.check.published import Results
+from kdbench.check.report import Finding, Inconclusive, Report
+from kdbench.check.verdicts import holm
+from kdbench.errors import SettingsConflictError
+from kdbench.results.origins import fetch
+from kdbench.suite import Suite
+
+__all__ = ["Finding", "Report", "check_suite"]
+
+
+def check_suite(
+    suite: Suite,
+    root: Path,
+    baseline: str | None = None,
+    inconclusive: Inconclusive = "report",
+) -> Report:
+    """Judge the gates of `suite` on its results under `root`.
+
+    `baseline` names earlier results (a folder, `git:REV:PATH`, a zip or an address) that stand in for
+    those that gates name. Raises `SettingsConflictError` where there is nothing to gate or numbers can't
+    be compared, `StoreError` where results can't be read.
+    """
+    if not suite.gates:
+        raise SettingsConflictError(
+            f"{suite.file}: nothing to gate: the suite has no `gates`; one reads like "
+            "'retention of acc on reasoning/* >= 0.97'"
+        )
+    results = Results(root / suite.name)
+    with ExitStack() as stack:
+
+        def earlier(name: str, base: Path | None) -> Results:
+            return Results(stack.enter_context(fetch(name, base)), name)
+
+        replacement = earlier(baseline, None) if baseline is not None else None
+        named = {g.baseline for g in suite.gates if g.baseline is not None and "/" in g.baseline}
+        before = (
+            {} if replacement else {name: earlier(name, suite.folder) for name in sorted(named)}
+        )
+        claims = claims_of(suite.gates, Setting(results, before, replacement))
+    return Report(
+        suite.name, str(suite.file), _judged(claims), _notices(suite, results), inconclusive
+    )
+
+
+def _judged(claims: list[Claim]) -> list[Finding]:
+    known = [claim for claim in claims if isinstance(claim.evidence, Evidence)]
+    verdicts = holm([
+        (claim.evidence.estimate, claim.bounds, claim.gate.confidence)
+        for claim in known
+        if isinstance(claim.evidence, Evidence)
+    ])  # fmt: skip
+    decided = dict(zip(map(id, known), verdicts, strict=True))
+    return [Finding(claim, decided.get(id(claim))) for claim in claims]
+
+
+def _notices(suite: Suite, results: Results) -> list[str]:
+    found = []
+    if results.record["suite"]["sha256"] != sha256(suite.text.encode()).hexdigest():
+        found.append(
+            f"the suite has changed since {results.name} was measured; `kdbench run` brings it up "
+            "to date"
+        )
+    failed = [cell for cell in results.record["cells"] if cell["status"] == "failed"]
+    if failed:
+        found.append(f"{len(failed)} cells of the results failed; gates on them are MISSING")
+    return found

@@ -1,0 +1,298 @@
+"""From gates to claims: one for each task and pair that a gate means, with its evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from kdbench.check.evidence import Evidence, Joined, Missing, alone, join, paired, stated
+from kdbench.check.published import Answers, Board, Results
+from kdbench.check.verdicts import Bounds
+from kdbench.errors import SettingsConflictError
+from kdbench.results.table import Row, read_csv
+from kdbench.suite.gate import Gate
+from kdbench.tasks.task import Metric
+
+_FLIPS = ("lost", "gained")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a gate says of one task and one pair (or model).
+
+    `index` is the gate's place in the suite; `about` names the subject; `against` what it is compared
+    with, empty for a bound on a number itself.
+    """
+
+    index: int
+    gate: Gate
+    task: str
+    about: str
+    against: str
+    bounds: Bounds
+    evidence: Evidence | Missing
+    teacher_samples: str = ""
+    student_samples: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What claims are made from: the results, and earlier ones by the name that a gate gives them."""
+
+    results: Results
+    earlier: dict[str, Results]
+    replacement: Results | None = None
+    """Stands in for every earlier result that a gate names (`--baseline`)."""
+
+    def baseline(self, name: str) -> Results:
+        return self.replacement if self.replacement is not None else self.earlier[name]
+
+
+def claims_of(gates: Sequence[Gate], setting: Setting) -> list[Claim]:
+    """Every claim of `gates`. Raises `SettingsConflictError` where numbers can't be compared at all."""
+    found: list[Claim] = []
+    for index, gate in enumerate(gates):
+        own = list(_claims(index, gate, setting))
+        found += own or [_nothing(index, gate, setting)]
+    return found
+
+
+def _nothing(index: int, gate: Gate, setting: Setting) -> Claim:
+    labels = sorted({board.label for board in setting.results.boards})
+    reason = f"no row of {gate.metric} on {gate.on}: the results have {', '.join(labels)}"
+    return Claim(
+        index, gate, gate.on, gate.pair or gate.model or "", "", _bounds(gate, ""), Missing(reason)
+    )
+
+
+def _claims(index: int, gate: Gate, setting: Setting) -> Iterator[Claim]:
+    for board in setting.results.boards:
+        if not fnmatchcase(board.label, gate.on):
+            continue
+        base, suffix = _parts(gate, board)
+        metric = board.metric(base)
+        if metric is None:
+            continue
+        if metric.better not in ("higher", "lower"):
+            raise SettingsConflictError(
+                f"{board.label}: {base} has no direction (better: {metric.better!r}), so nothing "
+                "is better or worse; bound it by min and max in a task that says what is better"
+            )
+        if gate.model is not None:
+            yield _of_model(index, gate, board, metric, gate.model)
+            continue
+        for pair in setting.results.pairs:
+            if gate.pair in (None, pair["name"]):
+                yield _of_pair(index, gate, setting, board, metric, suffix, pair)
+
+
+def _parts(gate: Gate, board: Board) -> tuple[str, str]:
+    """The metric that models have, and what a pair derives from it ("acc", "lost")."""
+    if gate.kind != "value" or board.metric(gate.metric) is not None:
+        return gate.metric, ""
+    base, _, suffix = gate.metric.rpartition(".")
+    return base, suffix
+
+
+def _tag(gate: Gate) -> tuple[str, str] | None:
+    if gate.where is None:
+        return None
+    tag, _, value = gate.where.partition("=")
+    return tag, value
+
+
+def _bounds(gate: Gate, better: str) -> Bounds:
+    if gate.kind != "no_worse_than":
+        return Bounds(gate.min, gate.max)
+    margin = gate.margin or 0.0
+    return Bounds(-margin, None) if better == "higher" else Bounds(None, margin)
+
+
+def _of_model(index: int, gate: Gate, board: Board, metric: Metric, model: str) -> Claim:
+    trouble = board.trouble(model)
+    evidence = (
+        Missing(trouble)
+        if trouble
+        else _alone(metric, board.answers(model, metric.name, _tag(gate)), gate)
+    )
+    return Claim(index, gate, board.label, model, "", _bounds(gate, metric.better), evidence)
+
+
+def _alone(metric: Metric, answers: Answers, gate: Gate) -> Evidence | Missing:
+    if not answers.scores:
+        return Missing(
+            f"no sample has {metric.name}" + (f" where {gate.where}" if gate.where else "")
+        )
+    return alone(metric, answers)
+
+
+def _of_pair(
+    index: int,
+    gate: Gate,
+    setting: Setting,
+    board: Board,
+    metric: Metric,
+    suffix: str,
+    pair: dict[str, str],
+) -> Claim:
+    student, teacher = pair["student"], pair["teacher"]
+
+    def claim(evidence: Evidence | Missing, against: str = "", first: str = "") -> Claim:
+        better = evidence.better if isinstance(evidence, Evidence) else metric.better
+        bounds = _bounds(gate, better)
+        _check_margin(gate, evidence)
+        cells = board.models.get(student, [])
+        return Claim(
+            index, gate, board.label, pair["name"], against, bounds, evidence, first,
+            cells[0]["samples"] if len(cells) == 1 and cells[0]["status"] == "done" else "",
+        )  # fmt: skip
+
+    if (teacher, student) in board.pairs:
+        return claim(_own_of_pair(gate, setting, board, metric, (teacher, student), pair["name"]))
+    if board.trouble(student):
+        return claim(Missing(board.trouble(student)))
+    if gate.kind == "no_worse_than":
+        return claim(*_no_worse(gate, setting, board, metric, pair))
+    kind = gate.kind if gate.kind != "value" else suffix
+    if kind == "":
+        return claim(_alone(metric, board.answers(student, metric.name, _tag(gate)), gate))
+    if kind not in ("retention", "gap", "ratio", *_FLIPS):
+        return claim(_from_table(gate, setting, board, pair["name"]))
+    if board.trouble(teacher):
+        return claim(Missing(board.trouble(teacher)), teacher)
+    both = _join(board, teacher, board, student, metric, gate)
+    cells = board.models[teacher]
+    first = cells[0]["samples"] if len(cells) == 1 else ""
+    return claim(paired(metric, kind, (teacher, student), both), teacher, first)
+
+
+def _join(one: Board, first: str, other: Board, second: str, metric: Metric, gate: Gate) -> Joined:
+    tag = _tag(gate)
+    return join(one.answers(first, metric.name, tag), other.answers(second, metric.name, tag))
+
+
+def _no_worse(
+    gate: Gate, setting: Setting, board: Board, metric: Metric, pair: dict[str, str]
+) -> tuple[Evidence | Missing, str]:
+    """The student against its pair's baseline, a model, or itself in earlier results."""
+    student, name = pair["student"], gate.baseline
+    if setting.replacement is not None or (name is not None and "/" in name):
+        before = setting.baseline(name or "")
+        other = _same_protocol(before, board, student)
+        if other is None:
+            return Missing(f"{before.name} has no {board.label}"), before.name
+        if other.trouble(student):
+            return Missing(f"{before.name}: {other.trouble(student)}"), before.name
+        _check_hardware(board.label, other.models[student][0], board.models[student][0])
+        both = _join(other, student, board, student, metric, gate)
+        names = (f"{student} of {before.name}", f"{student} now")
+        return paired(metric, "gap", names, both), before.name
+    model = pair["baseline"] if name in (None, "baseline") else name
+    if model is None:
+        return Missing(f"the pair {pair['name']} has no baseline"), ""
+    if board.trouble(model):
+        return Missing(board.trouble(model)), model
+    both = _join(board, model, board, student, metric, gate)
+    return paired(metric, "gap", (model, student), both), model
+
+
+def _same_protocol(before: Results, board: Board, student: str) -> Board | None:
+    boards = [b for b in before.on(board.label) if student in b.models or not b.models]
+    same = next((b for b in boards if b.protocol == board.protocol), None)
+    if same is not None or not boards:
+        return same
+    raise SettingsConflictError(
+        f"{board.label}: {before.name} was made in another protocol, and numbers of different "
+        f"protocols are never compared: {differing(boards[0].protocol, board.protocol)}"
+    )
+
+
+def differing(before: str, now: str) -> str:
+    """The parts of two protocol ids that differ, in words."""
+    one, other = (dict(part.partition("=")[::2] for part in p.split("; ")) for p in (before, now))
+    parts = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    return ", ".join(
+        f"{key} was {one.get(key, 'absent')}, is {other.get(key, 'absent')}" for key in parts
+    )
+
+
+def _check_hardware(label: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Timings are compared on one machine only."""
+    timed = "hardware" in (now.get("ingredients") or {})
+    if timed and before["hardware"] != now["hardware"]:
+        raise SettingsConflictError(
+            f"{label}: timed on {now['hardware']}, the baseline on {before['hardware']}; run both "
+            "on one machine"
+        )
+
+
+def _own_of_pair(
+    gate: Gate, setting: Setting, board: Board, metric: Metric, pair: tuple[str, str], name: str
+) -> Evidence | Missing:
+    """A metric that only the pair has (agreement, acceptance, an interleaved speed-up)."""
+    cell = board.pairs[pair]
+    if cell["status"] != "done":
+        return Missing(f"{board.label} on {name}: {cell['reason']}")
+    if metric.name in cell["summary"]:
+        return _from_table(gate, setting, board, name)
+    if gate.kind == "no_worse_than":
+        if setting.replacement is None and "/" not in (gate.baseline or ""):
+            return Missing(f"{metric.name} belongs to pairs: compare it with earlier results")
+        before = setting.baseline(gate.baseline or "")
+        other = _same_protocol(before, board, pair[1])
+        if other is None or pair not in other.pairs:
+            return Missing(f"{before.name} has no {board.label} of {name}")
+        _check_hardware(board.label, other.pairs[pair], cell)
+        tag = _tag(gate)
+        both = join(
+            other.pair_answers(pair, metric.name, tag), board.pair_answers(pair, metric.name, tag)
+        )
+        return paired(metric, "gap", (f"{name} of {before.name}", f"{name} now"), both)
+    return _alone(metric, board.pair_answers(pair, metric.name, _tag(gate)), gate)
+
+
+def _from_table(gate: Gate, setting: Setting, board: Board, pair: str) -> Evidence | Missing:
+    """A number that the table holds and samples do not give back."""
+    row = next((row for row in _rows(setting.results) if _is(row, gate, board, pair)), None)
+    if row is None:
+        return Missing(f"no row of {gate.metric} on {board.label} for {pair}")
+    if row.value is None or row.ci_low is None or row.ci_high is None:
+        return Missing(f"{gate.metric} on {board.label} for {pair}: {row.reason or 'no interval'}")
+    return stated(
+        row.value,
+        row.ci_low,
+        row.ci_high,
+        row.n or 0,
+        setting.results.confidence,
+        row.unit,
+        row.better,
+    )
+
+
+def _is(row: Row, gate: Gate, board: Board, pair: str) -> bool:
+    return (row.task, row.protocol, row.pair, row.metric, row.role) == (
+        board.label, board.protocol, pair, gate.metric, "pair",
+    )  # fmt: skip
+
+
+@cache
+def _rows(results: Results) -> list[Row]:
+    return read_csv(results.published.table)
+
+
+def _check_margin(gate: Gate, evidence: Evidence | Missing) -> None:
+    """A margin beyond the whole scale is in the wrong unit."""
+    if not isinstance(evidence, Evidence) or evidence.unit not in ("fraction", "ratio"):
+        return
+    named = {"margin": gate.margin, "min": gate.min, "max": gate.max}
+    scale = 1.0 if evidence.unit == "fraction" else 10.0
+    for key, number in named.items():
+        if number is not None and math.fabs(number) > scale:
+            raise SettingsConflictError(
+                f"gate '{gate.sentence}': {key} {number:g} is beyond the scale of a {evidence.unit}; "
+                f"for percent write {number:g}% or {number / 100:g}"
+            )

@@ -1,0 +1,235 @@
+"""Evidence for a gate: an interval at any confidence, and what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from kdbench.check.published import Answers
+from kdbench.errors import SettingsConflictError
+from kdbench.results.sample import Sample
+from kdbench.tasks.task import Metric
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from kdbench.stats import Estimate
+
+LEAST_OVERLAP = 0.9
+"""Of the samples that either side has, so many must be shared, else a pair is no pair."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`estimate(confidence)` is the number with its interval, in `unit`; flips are None where scores
+    are not right or wrong."""
+
+    estimate: Callable[[float], Estimate]
+    unit: str
+    better: str
+    matched: int = 0
+    unmatched: tuple[str, ...] = ()
+    lost: int | None = None
+    gained: int | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """There is no evidence, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Two models' scores of one metric on the samples that both have, in one order."""
+
+    ids: npt.NDArray[Any]
+    clusters: npt.NDArray[Any] | None
+    first: list[Any]
+    second: list[Any]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+    @property
+    def overlap(self) -> float:
+        total = len(self.ids) + len(self.only_first) + len(self.only_second)
+        return len(self.ids) / total if total else 0.0
+
+
+def join(first: Answers, second: Answers) -> Joined:
+    """Match by the hash of what was asked; clusters are None where every sample is its own."""
+    import numpy as np
+
+    ids, mine, theirs = np.intersect1d(first.ids, second.ids, return_indices=True)
+    names, codes = np.unique(first.clusters[mine], return_inverse=True)
+    return Joined(
+        ids,
+        None if len(names) == len(ids) else codes,
+        [first.scores[i] for i in mine.tolist()],
+        [second.scores[i] for i in theirs.tolist()],
+        tuple(i.decode() for i in np.setdiff1d(first.ids, second.ids)),
+        tuple(i.decode() for i in np.setdiff1d(second.ids, first.ids)),
+    )
+
+
+def paired(metric: Metric, kind: str, names: tuple[str, str], joined: Joined) -> Evidence | Missing:
+    """Second against first (student against teacher, or now against before).
+
+    `kind` is "retention", "gap", "lost", "gained" or "ratio". Raises `SettingsConflictError` for scores
+    that carry no interval: nan, infinite, or a single sample.
+    """
+    first, second = names
+    if joined.overlap < LEAST_OVERLAP:
+        apart = [*joined.only_first, *joined.only_second]
+        return Missing(
+            f"{first} and {second} share {len(joined.ids)} of "
+            f"{len(joined.ids) + len(apart)} samples, less than {LEAST_OVERLAP:.0%}: "
+            f"{len(joined.only_first)} only of {first}, {len(joined.only_second)} only of {second} "
+            f"({', '.join(apart[:3])}{', ...' if len(apart) > 3 else ''})"
+        )
+    _check(metric, joined)
+    unmatched = (*joined.only_first, *joined.only_second)
+    if metric.aggregation != "mean":
+        return _by_likelihood(metric, kind, joined, unmatched)
+    return _of_means(metric, kind, joined, unmatched)
+
+
+def _check(metric: Metric, joined: Joined) -> None:
+    numbers = [x for scores in (joined.first, joined.second) for s in scores for x in _numbers(s)]
+    bad = sum(not math.isfinite(x) for x in numbers)
+    if bad:
+        raise SettingsConflictError(
+            f"{bad} scores of {metric.name} are nan or infinite; a gate on them says nothing"
+        )
+    if len(joined.ids) < 2:
+        raise SettingsConflictError(
+            f"{metric.name} has {len(joined.ids)} sample(s) on both sides, which carries no "
+            "interval; measure more documents"
+        )
+
+
+def _numbers(score: Any) -> list[float]:
+    parts = score if isinstance(score, list) else [score]
+    return [float(part) for part in parts if isinstance(part, (int, float))]
+
+
+def _of_means(
+    metric: Metric, kind: str, joined: Joined, unmatched: tuple[str, ...]
+) -> Evidence | Missing:
+    import numpy as np
+
+    from kdbench import stats
+
+    one, other = np.array(joined.first, float), np.array(joined.second, float)
+    binary = bool(np.isin(one, (0, 1)).all() and np.isin(other, (0, 1)).all())
+    lost, gained = (
+        (one > other, other > one) if metric.better == "higher" else (other > one, one > other)
+    )
+    clusters = joined.clusters
+
+    def estimate(confidence: float) -> Estimate:
+        if kind == "gap":
+            return stats.difference(other, one, clusters, confidence=confidence)
+        if kind == "retention":
+            return stats.retention(other, one, clusters, confidence=confidence)
+        share = lost if kind == "lost" else gained
+        return stats.mean(share.astype(float), clusters, confidence=confidence)
+
+    if kind not in ("gap", "retention", "lost", "gained") or (
+        kind in ("lost", "gained") and not binary
+    ):
+        return Missing(f"{metric.name} has no {kind}")
+    unit, better = {
+        "retention": ("ratio", "higher"),
+        "lost": ("fraction", "lower"),
+        "gained": ("fraction", "higher"),
+    }.get(kind, (metric.unit, metric.better))
+    return Evidence(
+        lru_cache(maxsize=None)(estimate), unit, better, len(joined.ids), unmatched,
+        int(lost.sum()) if binary else None, int(gained.sum()) if binary else None,
+    )  # fmt: skip
+
+
+def _by_likelihood(
+    metric: Metric, kind: str, joined: Joined, unmatched: tuple[str, ...]
+) -> Evidence | Missing:
+    """Perplexities and bits per byte, through the pair rows' own formulas."""
+    from kdbench.tasks.compare import Joined as Samples
+    from kdbench.tasks.compare import against_teacher
+
+    clusters = range(len(joined.ids)) if joined.clusters is None else joined.clusters.tolist()
+
+    def samples(scores: list[Any]) -> list[Sample]:
+        return [
+            Sample(str(i), i, str(cluster), {metric.name: score})
+            for i, (cluster, score) in enumerate(zip(clusters, scores, strict=True))
+        ]
+
+    both = Samples(samples(joined.first), samples(joined.second), 0, 0)
+
+    def measured(confidence: float) -> Any:
+        found = {m.metric: m for m in against_teacher(metric, both, confidence)}
+        return found.get(f"{metric.name}.{kind}")
+
+    first = measured(0.95)
+    if first is None or first.estimate is None:
+        return Missing(f"{metric.name} has no {kind}" + (f": {first.reason}" if first else ""))
+
+    @cache
+    def estimate(confidence: float) -> Estimate:
+        found: Estimate = measured(confidence).estimate
+        return found
+
+    return Evidence(estimate, first.unit, first.better, len(joined.ids), unmatched)
+
+
+def alone(metric: Metric, answers: Answers) -> Evidence:
+    """A model's, or a pair's, own number."""
+    import numpy as np
+
+    from kdbench.tasks.aggregate import aggregate
+
+    names, codes = np.unique(answers.clusters, return_inverse=True)
+    clusters = None if len(names) == len(codes) else codes.tolist()
+    if metric.aggregation == "mean" and len(answers.scores) < 2:
+        raise SettingsConflictError(
+            f"{metric.name} has {len(answers.scores)} sample(s), which carries no interval; "
+            "measure more documents"
+        )
+    if not all(math.isfinite(x) for score in answers.scores for x in _numbers(score)):
+        raise SettingsConflictError(
+            f"scores of {metric.name} are nan or infinite; a gate on them says nothing"
+        )
+
+    @cache
+    def estimate(confidence: float) -> Estimate:
+        return aggregate(metric.aggregation, answers.scores, clusters, confidence)
+
+    return Evidence(estimate, metric.unit, metric.better, len(answers.scores))
+
+
+def stated(
+    value: float, low: float, high: float, n: int, at: float, unit: str, better: str
+) -> Evidence:
+    """A number that the table holds with its interval at confidence `at` and no samples behind it.
+
+    Other confidences stretch the interval as if it were normal.
+    """
+    from statistics import NormalDist
+
+    from kdbench.stats import Estimate
+
+    own = NormalDist().inv_cdf((1 + at) / 2)
+
+    def estimate(confidence: float) -> Estimate:
+        stretch = NormalDist().inv_cdf((1 + confidence) / 2) / own
+        return Estimate(
+            value, value - (value - low) * stretch, value + (high - value) * stretch, "as stored",
+            n, n,
+        )  # fmt: skip
+
+    return Evidence(estimate, unit, better, n)
