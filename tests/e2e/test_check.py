@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -248,7 +249,7 @@ def test_reports_are_written_for_people_and_machines(check: Run, tmp_path: Path)
     text = (tmp_path / "markdown").read_text()
     assert text.startswith("## kdbench check: FAIL") and "where it lost" in text
     annotation = (tmp_path / "github").read_text()
-    assert annotation.startswith("::error file=") and "line=12" in annotation
+    assert annotation.startswith("::error file=") and "line=11" in annotation
 
 
 def test_json_follows_its_published_schema(check: Run, kdbench: Run) -> None:
@@ -297,18 +298,17 @@ def test_accepting_says_what_changes_and_the_next_check_passes(
     assert "lie there already" in kdbench("baseline", "accept", path, code=3).stderr
 
 
-def test_a_check_imports_nothing_heavy(check: Run, kdbench: Run, tmp_path: Path) -> None:
+def test_a_check_imports_nothing_heavy(
+    check: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
     check("retention of acc for good >= 0.8", code=0)
     code = (
         "import sys; from kdbench.check import check_suite; from kdbench.suite import load_suite;"
         "from pathlib import Path; check_suite(load_suite('made.yaml'), Path('results'));"
         "print([m for m in ('torch', 'transformers', 'pandas', 'lm_eval') if m in sys.modules])"
     )
-    import os
-    import sys
-
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        [sys.executable, "-c", code],
+        cwd=tmp_path, capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
     assert done.stdout.strip() == "[]"
