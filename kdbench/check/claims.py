@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
@@ -47,6 +47,8 @@ class Setting:
     earlier: dict[str, Results]
     replacement: Results | None = None
     """Stands in for every earlier result that a gate names (`--baseline`)."""
+    found: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    """Evidence by what it is about, as many gates speak of the same two models."""
 
     def baseline(self, name: str) -> Results:
         return self.replacement if self.replacement is not None else self.earlier[name]
@@ -123,7 +125,7 @@ def _of_model(index: int, gate: Gate, board: Board, metric: Metric, model: str) 
 
 
 def _alone(metric: Metric, answers: Answers, gate: Gate) -> Evidence | Missing:
-    if not answers.scores:
+    if not len(answers.scores):
         return Missing(
             f"no sample has {metric.name}" + (f" where {gate.where}" if gate.where else "")
         )
@@ -164,10 +166,13 @@ def _of_pair(
         return claim(_from_table(gate, setting, board, pair["name"]))
     if board.trouble(teacher):
         return claim(Missing(board.trouble(teacher)), teacher)
-    both = _join(board, teacher, board, student, metric, gate)
+    key = (board, metric.name, kind, teacher, student, gate.where)
+    if key not in setting.found:
+        both = _join(board, teacher, board, student, metric, gate)
+        setting.found[key] = paired(metric, kind, (teacher, student), both)
     cells = board.models[teacher]
     first = cells[0]["samples"] if len(cells) == 1 else ""
-    return claim(paired(metric, kind, (teacher, student), both), teacher, first)
+    return claim(setting.found[key], teacher, first)
 
 
 def _join(one: Board, first: str, other: Board, second: str, metric: Metric, gate: Gate) -> Joined:

@@ -49,8 +49,8 @@ class Joined:
 
     ids: npt.NDArray[Any]
     clusters: npt.NDArray[Any] | None
-    first: list[Any]
-    second: list[Any]
+    first: npt.NDArray[Any]
+    second: npt.NDArray[Any]
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
 
@@ -69,8 +69,8 @@ def join(first: Answers, second: Answers) -> Joined:
     return Joined(
         ids,
         None if len(names) == len(ids) else codes,
-        [first.scores[i] for i in mine.tolist()],
-        [second.scores[i] for i in theirs.tolist()],
+        first.scores[mine],
+        second.scores[theirs],
         tuple(i.decode() for i in np.setdiff1d(first.ids, second.ids)),
         tuple(i.decode() for i in np.setdiff1d(second.ids, first.ids)),
     )
@@ -99,8 +99,7 @@ def paired(metric: Metric, kind: str, names: tuple[str, str], joined: Joined) ->
 
 
 def _check(metric: Metric, joined: Joined) -> None:
-    numbers = [x for scores in (joined.first, joined.second) for s in scores for x in _numbers(s)]
-    bad = sum(not math.isfinite(x) for x in numbers)
+    bad = _not_finite(joined.first) + _not_finite(joined.second)
     if bad:
         raise SettingsConflictError(
             f"{bad} scores of {metric.name} are nan or infinite; a gate on them says nothing"
@@ -110,6 +109,14 @@ def _check(metric: Metric, joined: Joined) -> None:
             f"{metric.name} has {len(joined.ids)} sample(s) on both sides, which carries no "
             "interval; measure more documents"
         )
+
+
+def _not_finite(scores: npt.NDArray[Any]) -> int:
+    import numpy as np
+
+    if scores.dtype != object:
+        return int((~np.isfinite(scores)).sum())
+    return sum(not math.isfinite(x) for score in scores for x in _numbers(score))
 
 
 def _numbers(score: Any) -> list[float]:
@@ -124,7 +131,7 @@ def _of_means(
 
     from kdbench import stats
 
-    one, other = np.array(joined.first, float), np.array(joined.second, float)
+    one, other = joined.first.astype(float), joined.second.astype(float)
     binary = bool(np.isin(one, (0, 1)).all() and np.isin(other, (0, 1)).all())
     lost, gained = (
         (one > other, other > one) if metric.better == "higher" else (other > one, one > other)
@@ -163,10 +170,10 @@ def _by_likelihood(
 
     clusters = range(len(joined.ids)) if joined.clusters is None else joined.clusters.tolist()
 
-    def samples(scores: list[Any]) -> list[Sample]:
+    def samples(scores: npt.NDArray[Any]) -> list[Sample]:
         return [
             Sample(str(i), i, str(cluster), {metric.name: score})
-            for i, (cluster, score) in enumerate(zip(clusters, scores, strict=True))
+            for i, (cluster, score) in enumerate(zip(clusters, scores.tolist(), strict=True))
         ]
 
     both = Samples(samples(joined.first), samples(joined.second), 0, 0)
@@ -200,14 +207,16 @@ def alone(metric: Metric, answers: Answers) -> Evidence:
             f"{metric.name} has {len(answers.scores)} sample(s), which carries no interval; "
             "measure more documents"
         )
-    if not all(math.isfinite(x) for score in answers.scores for x in _numbers(score)):
+    if _not_finite(answers.scores):
         raise SettingsConflictError(
             f"scores of {metric.name} are nan or infinite; a gate on them says nothing"
         )
 
+    scores = answers.scores.tolist()
+
     @cache
     def estimate(confidence: float) -> Estimate:
-        return aggregate(metric.aggregation, answers.scores, clusters, confidence)
+        return aggregate(metric.aggregation, scores, clusters, confidence)
 
     return Evidence(estimate, metric.unit, metric.better, len(answers.scores))
 

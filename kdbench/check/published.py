@@ -22,10 +22,10 @@ class Answers:
 
     ids: npt.NDArray[Any]
     clusters: npt.NDArray[Any]
-    scores: list[Any]
+    scores: npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Board:
     """One task, or a group of tasks pooled, in one protocol: cells by model and by pair."""
 
@@ -68,15 +68,20 @@ class Board:
         ids, clusters, scores = [], [], []
         for cell in cells:
             columns = self.results.columns(cell["samples"])
-            found = columns.of(metric)
-            keep = np.array([score is not None for score in found], dtype=bool)
+            keep = columns.present(metric)
             if tag is not None:
                 keep &= columns.tagged(*tag)
             prefix = f"{cell['label']}:" if pooled else ""
-            ids.append(np.char.add(prefix.encode(), columns.ids[keep]))
-            clusters.append(np.char.add(prefix, columns.clusters[keep]))
-            scores += [score for score, kept in zip(found, keep.tolist(), strict=True) if kept]
-        return Answers(np.concatenate(ids), np.concatenate(clusters), scores)
+            ids.append(_prefixed(prefix.encode(), columns.ids[keep]))
+            clusters.append(_prefixed(prefix, columns.clusters[keep]))
+            scores.append(columns.of(metric)[keep])
+        return Answers(np.concatenate(ids), np.concatenate(clusters), np.concatenate(scores))
+
+
+def _prefixed(prefix: str | bytes, names: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    import numpy as np
+
+    return np.char.add(prefix, names) if prefix else names
 
 
 class Results:

@@ -31,7 +31,8 @@ def shared_scores(
             read = read_columns(lookup.run.published.samples_path(cell["samples"]))
         except StoreError:  # said where the samples themselves are written
             return None
-        values = np.array([_number(score) for score in read.of(metric)])
+        raw = read.of(metric)
+        values = raw if raw.dtype != object else np.array([_number(score) for score in raw])
         there = np.isfinite(values)
         order = np.argsort(read.ids[there])
         columns.append((read.ids[there][order], read.clusters[there][order], values[there][order]))

@@ -28,10 +28,26 @@ class ScoreColumns:
     tag_codes: npt.NDArray[Any]
     tag_values: list[dict[str, str]]
 
-    def of(self, metric: str) -> list[Any]:
-        """The score of every sample, None where it has none of this metric."""
+    def of(self, metric: str) -> npt.NDArray[Any]:
+        """The score of every sample, None where it has none of this metric (dtype object).
+
+        All numbers: the array is float and nowhere None; see `present`.
+        """
+        import numpy as np
+
         distinct = [scores.get(metric) for scores in self.score_values]
-        return [distinct[code] for code in self.score_codes.tolist()]
+        if all(isinstance(score, (int, float)) for score in distinct):
+            return np.array(distinct, dtype=float)[self.score_codes]  # type: ignore[no-any-return]
+        values = np.empty(len(distinct), dtype=object)
+        values[:] = distinct
+        return values[self.score_codes]  # type: ignore[no-any-return]
+
+    def present(self, metric: str) -> npt.NDArray[Any]:
+        """True for samples that have a score of this metric."""
+        import numpy as np
+
+        distinct = np.array([s.get(metric) is not None for s in self.score_values], dtype=bool)
+        return distinct[self.score_codes]  # type: ignore[no-any-return]
 
     def tagged(self, tag: str, value: str) -> npt.NDArray[Any]:
         """True for samples that carry this tag."""
@@ -48,9 +64,10 @@ def read_columns(path: Path) -> ScoreColumns:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(
-            path, columns=["id", "cluster", "scores", "tags"], read_dictionary=["scores", "tags"]
-        )
+        # not `read_table`, which imports pandas for its data sets
+        file = pyarrow.parquet.ParquetFile(path, read_dictionary=["scores", "tags"])
+        with file:
+            table = file.read(columns=["id", "cluster", "scores", "tags"])
     except (OSError, pyarrow.ArrowException) as error:
         raise StoreError(f"{path}: can't be read: {error}") from error
     score_codes, scores = _distinct(table["scores"])
@@ -69,4 +86,8 @@ def _distinct(column: Any) -> tuple[npt.NDArray[Any], list[dict[str, Any]]]:
         return np.empty(0, dtype=int), []
     whole = column.unify_dictionaries().combine_chunks()
     values = [json.loads(text) for text in whole.dictionary.to_pylist()]
-    return whole.indices.to_numpy(zero_copy_only=False), values
+    # through the buffer, as `to_numpy` imports pandas; codes are never missing, so it is just numbers
+    indices = whole.indices
+    end = indices.offset + len(indices)
+    codes = np.frombuffer(indices.buffers()[1], dtype=np.int32, count=end)
+    return codes[indices.offset :], values
