@@ -391,8 +391,7 @@ def check(
         return
     if suite is None:
         raise SettingsConflictError("which suite? kdbench check SUITE")
-    if inconclusive not in ("report", "pass", "fail"):
-        raise SettingsConflictError(f"--inconclusive {inconclusive!r}: choose report, pass or fail")
+    _check_choice("--inconclusive", inconclusive, ("report", "pass", "fail"))
     loaded = _load(suite)
     root = _results_root(loaded, results)
     report = check_suite(loaded, root, baseline, inconclusive)  # type: ignore[arg-type]
@@ -416,6 +415,46 @@ def check(
                 f"--output {wanted!r}: write FORMAT=FILE with one of {', '.join(formats)}"
             )
         _write(file, formats[form]())
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+@app.command(
+    epilog="Examples: kdbench compare results/quickstart#forward-kl results/quickstart#on-policy | "
+    "kdbench compare git:main:results/mine results/mine --margin 0.01"
+)
+def compare(
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="Results (a folder, git:REV:PATH, a zip, an address), or one model: A#MODEL.",
+        ),
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="What is compared with it.")],
+    margin: Annotated[float, typer.Option(min=0, help="How much worse B may be.")] = 0.0,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999999)] = 0.95,
+    task: Annotated[str, typer.Option(help="Only tasks that match this pattern.")] = "*",
+    metric: Annotated[str, typer.Option(help="Only metrics that match this pattern.")] = "*",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Every metric as a sentence, with its evidence.")
+    ] = False,
+    inconclusive: Annotated[
+        str, typer.Option(help="What can't be told yet does: report (exit 2), pass, fail.")
+    ] = "report",
+    as_json: AsJson = False,
+) -> None:
+    """Is B no worse than A? Paired sample by sample, all metrics sharing one error rate (Holm).
+
+    PASS: the whole interval of B - A is no worse than the margin; FAIL: all of it is worse. Exit codes as
+    of `kdbench check`.
+    """
+    from kdbench.check import render
+    from kdbench.check.compare import compare as compared
+
+    _check_choice("--inconclusive", inconclusive, ("report", "pass", "fail"))
+    report = compared(first, second, margin, confidence, task, metric, inconclusive)  # type: ignore[arg-type]
+    typer.echo(render.as_json(report) if as_json else render.terminal(report, explain), nl=False)
     if report.exit_code:
         raise typer.Exit(report.exit_code)
 
@@ -500,6 +539,11 @@ def leaderboard_open(
             serving.serve_forever()
         except KeyboardInterrupt:
             typer.echo("")
+
+
+def _check_choice(option: str, given: str, choices: Sequence[str]) -> None:
+    if given not in choices:
+        raise SettingsConflictError(f"{option} {given!r}: choose {', '.join(choices)}")
 
 
 def _write(file: str, text: str) -> None:

@@ -6,11 +6,10 @@ from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
-from kdbench.check.claims import Claim, Setting, claims_of
-from kdbench.check.evidence import Evidence
+from kdbench.check.claims import Setting, claims_of
+from kdbench.check.judge import judged
 from kdbench.check.published import Results
 from kdbench.check.report import Finding, Inconclusive, Report
-from kdbench.check.verdicts import holm
 from kdbench.errors import SettingsConflictError
 from kdbench.results.origins import fetch
 from kdbench.suite import Suite
@@ -48,19 +47,8 @@ def check_suite(
         )
         claims = claims_of(suite.gates, Setting(results, before, replacement))
     return Report(
-        suite.name, str(suite.file), _judged(claims), _notices(suite, results), inconclusive
+        suite.name, str(suite.file), judged(claims), _notices(suite, results), inconclusive
     )
-
-
-def _judged(claims: list[Claim]) -> list[Finding]:
-    known = [claim for claim in claims if isinstance(claim.evidence, Evidence)]
-    verdicts = holm([
-        (claim.evidence.estimate, claim.bounds, claim.gate.confidence)
-        for claim in known
-        if isinstance(claim.evidence, Evidence)
-    ])  # fmt: skip
-    decided = dict(zip(map(id, known), verdicts, strict=True))
-    return [Finding(claim, decided.get(id(claim))) for claim in claims]
 
 
 def _notices(suite: Suite, results: Results) -> list[str]:

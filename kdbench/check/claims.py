@@ -111,7 +111,7 @@ def _bounds(gate: Gate, better: str) -> Bounds:
     if gate.kind != "no_worse_than":
         return Bounds(gate.min, gate.max)
     margin = gate.margin or 0.0
-    return Bounds(-margin, None) if better == "higher" else Bounds(None, margin)
+    return Bounds(0.0 - margin, None) if better == "higher" else Bounds(None, margin)
 
 
 def _of_model(index: int, gate: Gate, board: Board, metric: Metric, model: str) -> Claim:
