@@ -35,7 +35,13 @@ def environment(parity_plugin: Path) -> dict[str, str]:
     """The environment of a kdbench process that sees the plugin."""
     path = os.pathsep.join([str(ROOT), str(parity_plugin)])
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": programs, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+    return {
+        **os.environ,
+        "PATH": programs,
+        "PYTHONPATH": path,
+        "HF_HUB_OFFLINE": "1",
+        "NO_COLOR": "1",
+    }
 
 
 @pytest.fixture

@@ -9,7 +9,16 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from kdbench.check.evidence import Evidence, Joined, Missing, alone, join, paired, stated
+from kdbench.check.evidence import (
+    Evidence,
+    Joined,
+    Missing,
+    alone,
+    join,
+    paired,
+    stated,
+    unchanged,
+)
 from kdbench.check.published import Answers, Board, Results
 from kdbench.check.verdicts import Bounds
 from kdbench.errors import SettingsConflictError
@@ -185,7 +194,9 @@ def _no_worse(
 ) -> tuple[Evidence | Missing, str]:
     """The student against its pair's baseline, a model, or itself in earlier results."""
     student, name = pair["student"], gate.baseline
-    if setting.replacement is not None or (name is not None and "/" in name):
+    own = pair["baseline"] if name in (None, "baseline") else None
+    unnamed = name in (None, "baseline") and own is None
+    if (name is not None and "/" in name) or (unnamed and setting.replacement is not None):
         before = setting.baseline(name or "")
         other = _same_protocol(before, board, student)
         if other is None:
@@ -194,9 +205,11 @@ def _no_worse(
             return Missing(f"{before.name}: {other.trouble(student)}"), before.name
         _check_hardware(board.label, other.models[student][0], board.models[student][0])
         both = _join(other, student, board, student, metric, gate)
+        if other.keys(student) == board.keys(student) and both.alike:
+            return unchanged(metric, "gap", len(both.ids)), before.name
         names = (f"{student} of {before.name}", f"{student} now")
         return paired(metric, "gap", names, both), before.name
-    model = pair["baseline"] if name in (None, "baseline") else name
+    model = own if name in (None, "baseline") else name
     if model is None:
         return Missing(f"the pair {pair['name']} has no baseline"), ""
     if board.trouble(model):

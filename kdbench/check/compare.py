@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from fnmatch import fnmatchcase
 
 from kdbench.check.claims import Claim, differing
-from kdbench.check.evidence import Evidence, Missing, join, paired
+from kdbench.check.evidence import Evidence, Missing, join, paired, unchanged
 from kdbench.check.judge import judged
 from kdbench.check.published import Board, Results
 from kdbench.check.report import Inconclusive, Report
@@ -123,8 +123,12 @@ def _claim(
     if trouble:
         evidence = Missing(trouble)
     else:
+        kind = "ratio" if by_ratio else "gap"
         both = join(before.answers(ours, metric.name, None), now.answers(theirs, metric.name, None))
-        evidence = paired(metric, "ratio" if by_ratio else "gap", names, both)
+        if before.keys(ours) == now.keys(theirs) and both.alike:
+            evidence = unchanged(metric, kind, len(both.ids))
+        else:
+            evidence = paired(metric, kind, names, both)
     gate = Gate.model_construct(
         kind="no_worse_than", metric=metric.name, on=now.label, where=None, pair=None, model=None,
         min=None, max=None, baseline=names[0], margin=margin or None, confidence=confidence, severity="fail",

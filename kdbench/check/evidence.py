@@ -55,6 +55,11 @@ class Joined:
     only_second: tuple[str, ...]
 
     @property
+    def alike(self) -> bool:
+        """Every score is the same, and none is on one side only."""
+        return not (self.only_first or self.only_second) and bool((self.first == self.second).all())
+
+    @property
     def overlap(self) -> float:
         total = len(self.ids) + len(self.only_first) + len(self.only_second)
         return len(self.ids) / total if total else 0.0
@@ -96,6 +101,16 @@ def paired(metric: Metric, kind: str, names: tuple[str, str], joined: Joined) ->
     if metric.aggregation != "mean":
         return _by_likelihood(metric, kind, joined, unmatched)
     return _of_means(metric, kind, joined, unmatched)
+
+
+def unchanged(metric: Metric, kind: str, n: int) -> Evidence:
+    """A cell against itself: everything that could change an answer is the same, and so is every score."""
+    from kdbench.stats import Estimate
+
+    value = 1.0 if kind in ("ratio", "retention") else 0.0
+    same = Estimate(value, value, value, "the same cell", n, n)
+    unit = "ratio" if value else metric.unit
+    return Evidence(lambda confidence: same, unit, metric.better, n)
 
 
 def _check(metric: Metric, joined: Joined) -> None:

@@ -51,6 +51,10 @@ class Board:
         broken = next((cell for cell in cells if cell["status"] != "done"), None)
         return f"{broken['label']} on {model}: {broken['reason']}" if broken else ""
 
+    def keys(self, model: str) -> list[str]:
+        """Keys of a model's cells: equal for two runs where everything that could change an answer is."""
+        return [cell["key"] for cell in self.models[model]]
+
     def answers(self, model: str, metric: str, tag: tuple[str, str] | None) -> Answers:
         """Scores of a model; samples of pooled tasks carry their task's name."""
         return self._answers(self.models[model], metric, tag, len(self.models[model]) > 1)

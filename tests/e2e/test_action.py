@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -41,12 +40,8 @@ def run(folder: Path, environment: dict[str, str], **given: str) -> tuple[int, s
             "GITHUB_OUTPUT": str(paths["outputs"]), **given,
         },
     )  # fmt: skip
-    return (
-        done.returncode,
-        done.stdout + done.stderr,
-        paths["summary"].read_text(),
-        paths["outputs"].read_text(),
-    )
+    summary, outputs = (path.read_text() for path in paths.values())
+    return done.returncode, done.stdout + done.stderr, summary, outputs
 
 
 @pytest.mark.parametrize(
@@ -113,7 +108,7 @@ def quickstart(tmp_path: Path) -> Path:
 def measured(folder: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
         ["kdbench", "run", "suites/quickstart.yaml", "-q", "--results", "now"],
-        cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

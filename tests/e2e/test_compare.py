@@ -35,11 +35,19 @@ def test_two_runs_are_compared_model_by_model_within_the_margin(
     assert all(claim["lost"] > claim["gained"] for claim in failed)
 
 
-def test_equal_models_cannot_be_told_apart_without_a_margin(kdbench: Run, tmp_path: Path) -> None:
+def test_models_that_answer_alike_cannot_be_told_apart_without_a_margin(
+    kdbench: Run, tmp_path: Path
+) -> None:
     publish(tmp_path / "made", students=STUDENTS, n=200)
-    done = kdbench("compare", "made#good", "made#good", "--task", "*/one", code=2)
+    publish(tmp_path / "again", students=STUDENTS, n=200, started="2026-02-01T00:00:00+00:00")
+    done = kdbench("compare", "made#good", "again#good", "--task", "*/one", code=2)
     assert "INCONCLUSIVE" in done.stdout
-    kdbench("compare", "made#good", "made#good", "--inconclusive", "pass")
+    kdbench("compare", "made#good", "again#good", "--inconclusive", "pass")
+
+
+def test_a_cell_is_no_worse_than_itself_without_a_doubt(kdbench: Run, tmp_path: Path) -> None:
+    publish(tmp_path / "made", students=STUDENTS, n=20)
+    assert "PASS: 6 passed" in kdbench("compare", "made", "made").stdout
 
 
 def test_a_revision_can_be_compared_with_the_working_tree(kdbench: Run, tmp_path: Path) -> None:
