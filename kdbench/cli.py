@@ -459,6 +459,54 @@ def compare(
         raise typer.Exit(report.exit_code)
 
 
+@app.command(
+    "plan-power",
+    epilog="Examples: kdbench plan-power quickstart --difference 0.02 | "
+    "kdbench plan-power --difference 0.01 --discordance 0.1",
+)
+def plan_power(
+    suite: Annotated[
+        Path | None,
+        typer.Argument(metavar="SUITE", help="A suite with gates and a pilot in its results."),
+    ] = None,
+    results: ResultsRoot = None,
+    difference: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="True distance from the bound to plan for (default: the pilot's)."
+        ),
+    ] = None,
+    discordance: Annotated[
+        float | None,
+        typer.Option(help="Without a pilot: share of documents on which the models differ."),
+    ] = None,
+    power: Annotated[float, typer.Option(min=0.5, max=0.999)] = 0.8,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.999999, help="Without a suite: of the interval.")
+    ] = 0.95,
+    as_json: AsJson = False,
+) -> None:
+    """How many documents a gate needs to pass, and how long they take, before they are measured."""
+    from kdbench.check.power import documents_needed, lines, plan, spread_of_flips
+
+    if suite is None:
+        if difference is None or discordance is None:
+            raise SettingsConflictError("name a suite, or give --difference and --discordance")
+        needed = documents_needed(spread_of_flips(discordance), difference, confidence, power)
+        if as_json:
+            typer.echo(json.dumps([{"needed": needed}]))
+        else:
+            typer.echo(f"{needed} documents for a distance of {difference:g} from the bound")
+        return
+    loaded = _load(suite)
+    needs = plan(loaded, _results_root(loaded, results) / loaded.name, difference, power)
+    if as_json:
+        typer.echo(json.dumps([need.json() for need in needs], indent=1))
+    else:
+        for line in lines(needs):
+            typer.echo(line)
+
+
 @baseline.command("accept", epilog="Example: kdbench baseline accept suites/mine.yaml --dry-run")
 def baseline_accept(
     suite: SuiteFile,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.errors import SettingsConflictError, StoreError, did_you_mean
-from kdbench.leaderboard.data_files import identifier
+from kdbench.leaderboard.data_files import MARKER, identifier
 from kdbench.results.published import Published
 from kdbench.results.table import Row, read_csv
 
@@ -117,6 +117,8 @@ def _read(root: Path, label: str, found: Found) -> None:
 
 
 def _results_in(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / MARKER).is_file():
+        return  # a site holds a table, too, but no results
     if (folder / "run.json").is_file() or (folder / "metrics.csv").is_file():
         yield folder
         return

@@ -139,6 +139,12 @@ def test_results_of_which_none_can_be_read_are_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "site").exists()
 
 
+def test_a_site_among_the_results_is_not_taken_for_results(tmp_path: Path) -> None:
+    publish(tmp_path / "results" / "a")
+    build([str(tmp_path / "results")], tmp_path / "results" / "site")
+    assert build([str(tmp_path / "results")], tmp_path / "again").pairs == 2
+
+
 def test_a_place_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     with pytest.raises(SettingsConflictError, match="did you mean 'results'"):
