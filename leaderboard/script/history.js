@@ -11,6 +11,7 @@
   function groups(state) {
     const found = new Map();
     for (const series of data.series) {
+      if (series.unit === "p-value") continue; // a test's result is no quantity that has a trend
       if (state.metric && series.metric !== state.metric) continue;
       if (state.model && series.model !== state.model) continue;
       found.set(titleOf(series), [...(found.get(titleOf(series)) ?? []), series]);
@@ -42,6 +43,7 @@
         group.append(svg("circle", { class: series.marks[k] ? `dot ${series.marks[k]}` : "dot", cx: x(k), cy: y(value), r: series.marks[k] ? 4.5 : 3 }, svg("title", { text: `${lineName(series)}: ${format.interval({ value, low: series.low[k], high: series.high[k] })}${series.marks[k] ? ` (${series.marks[k]})` : ""}` })));
         previous = k;
       });
+      if (previous != null && lines.length <= 6) group.append(svg("text", { class: "who", x: x(previous) - 6, y: y(series.value[previous]) - 7, "text-anchor": "end", text: lineName(series).slice(0, 24) }));
       picture.append(group);
     });
     return picture;
