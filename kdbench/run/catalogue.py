@@ -10,7 +10,7 @@ from kdbench import registry
 from kdbench.errors import SettingsConflictError, UnknownNameError
 from kdbench.models.protocols import ABOUT_VERBS
 from kdbench.results.store import SCHEMA
-from kdbench.run.plan import Plan
+from kdbench.run.plan import Plan, by_models
 from kdbench.tasks.compare import PAIR_METRICS
 from kdbench.tasks.task import PairTask, Task
 
@@ -118,7 +118,7 @@ def plan_lines(plan: Plan) -> list[str]:
     todo = plan.todo
     if todo:
         lines.append(
-            f"{counted(len(todo), 'cell')} to measure in {counted(len(plan.by_models()), 'load')}"
+            f"{counted(len(todo), 'cell')} to measure in {counted(len(by_models(todo)), 'load')}"
         )
     if plan.downloads:
         lines.append(f"{counted(len(plan.downloads), 'download')} first")

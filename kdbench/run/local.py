@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -100,42 +100,67 @@ class Slot:
         return self._process
 
 
-def execute(orders: list[dict[str, Any]], slots: int, log: Path, on_event: OnEvent) -> None:
-    """Work through `orders` on `slots` worker processes; `on_event` is called in this thread.
+class Workers:
+    """Up to `slots` worker processes at a time, for one batch of orders after another.
 
-    Besides the workers' own events it sees {"event": "failed", "lost": True, ...} for cells whose
-    worker died. Raises `StoreError` when a worker can no longer store; KeyboardInterrupt ends the
-    workers first.
+    A slot takes whatever order is next. With `resident`, each set of models has a process of its own
+    that stays between batches with the models loaded, and they take turns: as many processes as sets of
+    models, of which `slots` compute.
     """
-    waiting = deque(orders)
-    events: queue.Queue[Event | BaseException | None] = queue.Queue()
-    stopping = threading.Event()
-    environment = worker_environment(slots)
 
-    def serve(slot: Slot) -> None:
-        try:
-            while not stopping.is_set():
-                try:
-                    order = waiting.popleft()
-                except IndexError:
-                    break
-                for event in _until_done(slot, order):
-                    events.put(event)
-                    if event["event"] == "store":
-                        raise StoreError(event["reason"])
-            slot.finish()
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for events
-            events.put(error)
-        finally:
-            events.put(None)
+    def __init__(self, slots: int, log: Path, resident: bool = False) -> None:
+        self._slots = max(1, slots)
+        self._environment = worker_environment(slots)
+        self._resident = resident
+        self._file = log.open("wb")
+        self._pool: dict[str, Slot] = {}
 
-    with log.open("wb") as file:
-        pool = [Slot(environment, file) for _ in range(max(1, min(slots, len(orders))))]
-        threads = [threading.Thread(target=serve, args=(slot,), daemon=True) for slot in pool]
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        for slot in self._pool.values():
+            slot.kill() if kind else slot.finish()
+        self._file.close()
+
+    def execute(self, orders: Sequence[dict[str, Any]], on_event: OnEvent) -> None:
+        """Work through `orders`; `on_event` is called in this thread.
+
+        Besides the workers' own events it sees {"event": "failed", "lost": True, ...} for cells whose
+        worker died. Raises `StoreError` when a worker can no longer store; KeyboardInterrupt ends the
+        workers first.
+        """
+        waiting = deque(orders)
+        events: queue.Queue[Event | BaseException | None] = queue.Queue()
+        stopping = threading.Event()
+
+        def serve(number: int) -> None:
+            try:
+                while not stopping.is_set():
+                    try:
+                        order = waiting.popleft()
+                    except IndexError:
+                        break
+                    slot = self._slot(json.dumps(order["models"]) if self._resident else str(number))
+                    for event in _until_done(slot, order):
+                        events.put(event)
+                        if event["event"] == "store":
+                            raise StoreError(event["reason"])
+                if not self._resident:
+                    self._slot(str(number)).finish()
+            except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for events
+                events.put(error)
+            finally:
+                events.put(None)
+
+        threads = [
+            threading.Thread(target=serve, args=(number,), daemon=True)
+            for number in range(min(self._slots, len(orders)))
+        ]
         for thread in threads:
             thread.start()
+        running = len(threads)
         try:
-            running = len(threads)
             while running:
                 event = events.get()
                 if event is None:
@@ -144,12 +169,17 @@ def execute(orders: list[dict[str, Any]], slots: int, log: Path, on_event: OnEve
                     raise event
                 else:
                     on_event(event)
-        finally:
+        except BaseException:
             stopping.set()
-            for slot in pool:
+            for slot in self._pool.values():
                 slot.kill()
+            raise
+        finally:
             for thread in threads:
                 thread.join(timeout=10)
+
+    def _slot(self, name: str) -> Slot:
+        return self._pool.setdefault(name, Slot(self._environment, self._file))
 
 
 def _until_done(slot: Slot, order: dict[str, Any]) -> Iterator[Event]:
@@ -157,16 +187,19 @@ def _until_done(slot: Slot, order: dict[str, Any]) -> Iterator[Event]:
     while order["cells"]:
         left = {cell["key"]: cell for cell in order["cells"]}
         current: str | None = None
+        loading = False
         for event in slot.run(order):
             if event["event"] == "start":
                 current = event["cell"]
+            elif event["event"] in ("load", "loaded"):
+                loading = event["event"] == "load"
             elif event["event"] in ("done", "failed"):
                 left.pop(event["cell"])
                 current = None
             elif event["event"] == "died":
-                lost = [current] if current else list(left)
+                lost = list(left) if loading or current is None else [current]
                 reason = f"worker {death(event['status'])}" + (
-                    "" if current else " while it loaded " + ", ".join(order["models"])
+                    " while it loaded " + ", ".join(order["models"]) if loading else ""
                 )
                 for key in lost:
                     yield {"event": "failed", "cell": key, "reason": reason, "lost": True}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ from kdbench.errors import KdbenchError, SettingsConflictError
 from kdbench.models.adapter import Adapter, Download
 from kdbench.results.hardware import hardware_id
 from kdbench.results.store import CellRecord, Store, cell_key
+from kdbench.run.arrival import PROTOCOL, Reach
 from kdbench.suite import PairSpec, Suite, TaskSpec
 from kdbench.tasks.task import Metric, PairTask, Task
 
@@ -42,7 +43,8 @@ class PlannedCell:
     """One task on one subject.
 
     A cell that can't be begun has no key: `problem` says why, and `skipped` whether that is in the nature
-    of the pair (the row is "skipped") or something to mend (the row is "failed").
+    of the pair (the row is "skipped") or something to mend (the row is "failed"). `reach` is set in runs
+    that stop early: how far the cell goes in random order.
     """
 
     label: str
@@ -58,6 +60,7 @@ class PlannedCell:
     record: CellRecord | None
     problem: str = ""
     skipped: bool = False
+    reach: Reach | None = None
 
     @property
     def done(self) -> bool:
@@ -65,7 +68,8 @@ class PlannedCell:
 
     @property
     def protocol_id(self) -> str:
-        return "; ".join(f"{part}={value}" for part, value in self.protocol.items())
+        parts = self.protocol if self.reach is None else {**self.protocol, "documents": PROTOCOL}
+        return "; ".join(f"{part}={value}" for part, value in parts.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +86,19 @@ class Plan:
         left = [cell for cell in self.cells if not cell.done and not cell.problem]
         return list({cell.key: cell for cell in reversed(left)}.values())[::-1]
 
-    def by_models(self) -> dict[tuple[str, ...], list[PlannedCell]]:
-        """Cells to do, grouped by the models that they load: one work order each."""
-        orders: dict[tuple[str, ...], list[PlannedCell]] = {}
-        for cell in self.todo:
-            orders.setdefault(cell.subject.models, []).append(cell)
-        return orders
+    def reaching(self, reaches: Mapping[str, Reach]) -> Plan:
+        """The plan with every cell's reach, by key; cells that are not named are not measured at all."""
+        nowhere = Reach(0.0)
+        cells = [replace(cell, reach=reaches.get(cell.key, nowhere)) for cell in self.cells]
+        return replace(self, cells=cells)
+
+
+def by_models(cells: Iterable[PlannedCell]) -> dict[tuple[str, ...], list[PlannedCell]]:
+    """Cells grouped by the models that they load: one work order each."""
+    orders: dict[tuple[str, ...], list[PlannedCell]] = {}
+    for cell in cells:
+        orders.setdefault(cell.subject.models, []).append(cell)
+    return orders
 
 
 def subjects(task: Task, pairs: Sequence[PairSpec]) -> list[Subject]:
@@ -192,9 +203,17 @@ def _check_tokenizers(task: PairTask, teacher: Adapter, student: Adapter) -> Non
         )
 
 
-def order_of(suite: Suite, models: tuple[str, ...], cells: Sequence[PlannedCell]) -> dict[str, Any]:
+def orders_of(suite: Suite, store: Store, cells: Iterable[PlannedCell]) -> list[dict[str, Any]]:
+    """Work orders for `cells`, one for each set of models."""
+    return [_order(suite, store, models, own) for models, own in by_models(cells).items()]
+
+
+def _order(
+    suite: Suite, store: Store, models: tuple[str, ...], cells: Sequence[PlannedCell]
+) -> dict[str, Any]:
     """The JSON that tells a worker what to load and measure."""
     return {
+        "root": str(store.root.resolve()),
         "models": {
             name: {
                 "adapter": suite.models[name].adapter,
@@ -213,6 +232,8 @@ def order_of(suite: Suite, models: tuple[str, ...], cells: Sequence[PlannedCell]
                 "params": cell.spec.params.model_dump(mode="json"),
                 "subject": {k: v for k, v in asdict(cell.subject).items() if v},
                 "limit": cell.limit,
+                "label": cell.label,
+                "share": cell.reach.share if cell.reach else None,
                 "ingredients": cell.ingredients,
                 "hardware": cell.hardware,
             }

@@ -71,6 +71,8 @@ class _Lines:
             self._say(
                 f"{self._place()} {name}: {event['items']} samples in {event['seconds']:.1f} s"
             )
+        elif event["event"] == "round":
+            self._say(event["text"])
         elif event["event"] == "failed":
             self._ended += 1
             self._say(f"{self._place()} {name}: FAILED: {event['reason']}")
@@ -114,11 +116,13 @@ class _Bars:
             self._bars.update(self._all, description=f"cells [dim](loading {event['model']})[/]")
         elif event["event"] == "items":
             self._bars.update(self._all, description="cells")
-            self._running[key] = self._bars.add_task(
-                self._names[key], total=event["total"], completed=event["stored"]
-            )
+            if key not in self._running:
+                self._running[key] = self._bars.add_task(self._names[key])
+            self._bars.update(self._running[key], total=event["total"], completed=event["stored"])
         elif event["event"] == "block":
             self._bars.advance(self._running[key], event["items"])
+        elif event["event"] == "round":
+            self._bars.console.print(event["text"], markup=False, highlight=False, soft_wrap=True)
         elif event["event"] in ("done", "failed"):
             if key in self._running:
                 self._bars.remove_task(self._running.pop(key))

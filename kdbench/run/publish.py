@@ -19,10 +19,12 @@ from kdbench.results.published import Published
 from kdbench.results.sample import Sample
 from kdbench.results.store import SCHEMA, Store
 from kdbench.results.table import Row, to_csv
+from kdbench.run.arrival import place, within
 from kdbench.run.local import worker_threads
 from kdbench.run.plan import Plan, PlannedCell
 from kdbench.run.rows import CellView, Header, Pair, table_rows
 from kdbench.suite import Suite
+from kdbench.tasks.aggregate import OWN
 from kdbench.tasks.task import Metric
 
 
@@ -37,27 +39,45 @@ def view_of(cell: PlannedCell, store: Store) -> CellView:
 
     @cache
     def read() -> list[Sample]:
-        return store.cell(cell.key).samples(cell.limit)
+        samples = store.cell(cell.key).samples(cell.limit)
+        return samples if cell.reach is None else _reached(cell, samples)
 
     done = record is not None and record.covers(cell.limit)
     reason = cell.problem or (record.reason if record else "not run")
+    metrics, skipped, whole = cell.metrics, cell.skipped, done
+    if cell.reach is not None:
+        whole = done and cell.reach.share == 1
+        done = record is not None and record.status == "done" and cell.reach.share > 0
+        if not whole:
+            metrics = [metric for metric in metrics if metric.aggregation != OWN]
+        if cell.reach.share == 0 and not (cell.problem or (record and record.status == "failed")):
+            skipped, reason = True, "no gate speaks of it, so it was not measured (--until-decided)"
     return CellView(
         label=cell.label,
         group=cell.group,
         protocol=cell.protocol_id,
-        metrics=cell.metrics,
+        metrics=metrics,
         model=cell.subject.model,
         teacher=cell.subject.teacher,
         student=cell.subject.student,
         key=cell.key,
-        status="done" if done else "skipped" if cell.skipped else "failed",
+        status="done" if done else "skipped" if skipped else "failed",
         reason="" if done else _without_home(reason or "interrupted before it was complete"),
         hardware=record.hardware if record else cell.hardware,
         finished=record.finished if record else "",
         kdbench=record.kdbench if record else __version__,
-        summary=record.summary if record and done else {},
+        summary=record.summary if record and whole else {},
         read=read,
     )
+
+
+def _reached(cell: PlannedCell, samples: list[Sample]) -> list[Sample]:
+    """The samples that a run which stops early has met; others may be stored, from other runs."""
+    assert cell.reach is not None
+    share, seed = cell.reach.share, cell.ingredients["seed"]
+    clusters = {sample.cluster for sample in samples}
+    met = {one for one in clusters if within(share, place(seed, cell.label, one))}
+    return [sample for sample in samples if sample.cluster in met]
 
 
 def digest(plan: Plan, store: Store) -> str:
@@ -66,6 +86,8 @@ def digest(plan: Plan, store: Store) -> str:
     for cell in plan.cells:
         record = store.cell(cell.key).record() if cell.key else None
         cells.append([cell.key, cell.limit, cell.problem, asdict(record) if record else None])
+        if cell.reach is not None:
+            cells[-1].append(asdict(cell.reach))
     text = json.dumps(
         [__version__, plan.suite.text, asdict(header_of(plan.suite)), cells], sort_keys=True
     )
@@ -110,12 +132,8 @@ def publish(
             "threads_per_worker": worker_threads(plan.suite.settings.workers),
             "sampling": "each sample by its own seed",
         },
-        "header": asdict(header_of(plan.suite)),
         "models": {name: _model_record(plan.suite, name) for name in plan.suite.used_models()},
-        "cells": [
-            _cell_record(cell, view, name, store)
-            for cell, view, name in zip(plan.cells, views, names, strict=True)
-        ],
+        **described(plan, store, views),
     }
     target.write_run(record)
     target.write_table(to_csv(rows))
@@ -123,6 +141,16 @@ def publish(
         target, {target.samples_path(n) for n, v in zip(names, views, strict=True) if v.ok}
     )
     return rows
+
+
+def described(plan: Plan, store: Store, views: Sequence[CellView]) -> dict[str, Any]:
+    """The part of a run's record that samples are read with: header and cells."""
+    return {
+        "header": asdict(header_of(plan.suite)),
+        "cells": [
+            _cell_record(cell, view, store) for cell, view in zip(plan.cells, views, strict=True)
+        ],
+    }
 
 
 def rebuild(target: Published) -> list[Row]:
@@ -154,13 +182,14 @@ _VIEW_FIELDS = (
 )  # fmt: skip
 
 
-def _cell_record(cell: PlannedCell, view: CellView, name: str, store: Store) -> dict[str, Any]:
+def _cell_record(cell: PlannedCell, view: CellView, store: Store) -> dict[str, Any]:
     record = store.cell(cell.key).record() if cell.key else None
     return {
         **{field: getattr(view, field) for field in _VIEW_FIELDS},
         "metrics": [asdict(metric) for metric in view.metrics],
-        "samples": name,
+        "samples": sample_file(view),
         "limit": cell.limit,
+        "reach": asdict(cell.reach) if cell.reach else None,
         "ingredients": cell.ingredients,
         "seconds": record.seconds if record else {},
     }

@@ -15,10 +15,11 @@ from kdbench.models.hub import offline
 from kdbench.results.published import Published
 from kdbench.results.store import CellRecord, Store
 from kdbench.results.table import Row, read_csv
-from kdbench.run.local import execute
-from kdbench.run.plan import Plan, PlannedCell, make_plan, order_of
+from kdbench.run.local import OnEvent, Workers
+from kdbench.run.plan import Plan, PlannedCell, make_plan, orders_of
 from kdbench.run.progress import Progress
 from kdbench.run.publish import digest, publish, unfinished
+from kdbench.run.until_decided import Referee, measure_until_decided, reaches_of
 from kdbench.suite import Suite
 
 Announce = Callable[[Plan], None]
@@ -39,8 +40,12 @@ def run_suite(
     results: Path,
     progress: Callable[[Sequence[PlannedCell]], Progress],
     announce: Announce = lambda plan: None,
+    referee: Referee | None = None,
 ) -> Outcome:
     """Finish the missing work of `suite` and publish; the same call again does nothing else.
+
+    With a `referee`, documents come in random order and each cell ends when the referee has decided all
+    gates on it; where nothing is left to measure anyway, there is nothing to stop early.
 
     Raises `SuiteError` for what can be seen to be wrong before anything loads, `StoreError` where
     results can't be kept. Cells that fail become rows with status "failed".
@@ -53,10 +58,12 @@ def run_suite(
     plan = ready_plan(suite, store)
     planned = time.perf_counter()
 
+    early = referee is not None and bool(plan.todo)
+    before = plan.reaching(reaches_of(published)) if early else plan
     if (
-        not plan.todo
+        (early or not plan.todo)
         and published
-        and published["digest"] == digest(plan, store)
+        and published["digest"] == digest(before, store)
         and target.table.is_file()
     ):
         rows = read_csv(target.table)
@@ -64,11 +71,24 @@ def run_suite(
 
     store.check_writable()
     todo = plan.todo
+    reaches = {}
     if todo:
         announce(plan)
-        _measure(plan, store, target, progress(todo))
+        try:
+            target.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{target.folder}: {error.strerror}") from error
+        workers = Workers(suite.settings.workers, target.folder / "run.log", resident=early)
+        with progress(todo) as shown, workers:
+            on_event = _recording_losses(plan, store, shown)
+            if referee is not None:
+                reaches = measure_until_decided(plan, store, workers, referee, on_event)
+            else:
+                workers.execute(orders_of(suite, store, todo), on_event)
     measured = time.perf_counter()
     again = make_plan(suite, store) if todo else plan
+    if early:
+        again = again.reaching(reaches)
     phases = {"plan": planned - began, "measure": measured - planned}
     rows = publish(again, store, target, phases, started)
     return Outcome(rows, target, len(todo), unfinished(rows))
@@ -113,12 +133,7 @@ def check(suite: Suite) -> list[Problem]:
     return problems
 
 
-def _measure(plan: Plan, store: Store, target: Published, progress: Progress) -> None:
-    orders = []
-    for models, cells in plan.by_models().items():
-        order = order_of(plan.suite, models, cells)
-        order["root"] = str(store.root.resolve())
-        orders.append(order)
+def _recording_losses(plan: Plan, store: Store, progress: Progress) -> OnEvent:
     by_key = {cell.key: cell for cell in plan.todo}
 
     def on_event(event: dict[str, Any]) -> None:
@@ -126,12 +141,7 @@ def _measure(plan: Plan, store: Store, target: Published, progress: Progress) ->
             _record_loss(store, by_key[event["cell"]], event["reason"])
         progress(event)
 
-    try:
-        target.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{target.folder}: {error.strerror}") from error
-    with progress:
-        execute(orders, plan.suite.settings.workers, target.folder / "run.log", on_event)
+    return on_event
 
 
 def _record_loss(store: Store, cell: PlannedCell, reason: str) -> None:

@@ -1,8 +1,8 @@
 """The worker process: takes work orders, measures, stores, and tells what it does.
 
 Orders come on standard input and events go to standard output, one JSON object a line. A worker loads
-the models of an order once for all its cells and keeps those that the next order needs too. It ends when
-its input does, so it never outlives the run that started it.
+the models of an order once for all its cells, as soon as a sample is missing, and keeps those that the
+next order needs too. It ends when its input does, so it never outlives the run that started it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from kdbench.errors import KdbenchError, ModelError, StoreError, TaskError
 from kdbench.models.adapter import LoadSettings
 from kdbench.results.sample import Sample
 from kdbench.results.store import CellRecord, Store
+from kdbench.run.arrival import arranged, within
 from kdbench.tasks.task import Context, Item, ModelTask, PairTask, Task
 
 Emit = Callable[..., None]
@@ -38,26 +40,36 @@ class Worker:
         self.emit = emit
         self.models: dict[str, Any] = {}
         self.tasks: dict[str, Task] = {}
+        self.items: dict[tuple[int, int | None], Sequence[Item]] = {}
 
     def run(self, order: dict[str, Any]) -> None:
         """Measure every cell of an order; a cell that fails is told and the next one begins."""
-        try:
-            models, seconds = self._load(order)
-        except Exception as error:  # noqa: BLE001 - a model that can't load fails its cells, with the reason
-            reason = _reason(error)
-            for cell in order["cells"]:
-                self._fail(order, cell, reason)
-            return
+        broken = ""
         for cell in order["cells"]:
+            if broken:
+                self._fail(order, cell, broken)
+                continue
             self.emit("start", cell=cell["key"])
             try:
-                self._measure(order, cell, models, seconds)
+                self._measure(order, cell)
             except StoreError:
                 raise
+            except _LoadError as error:  # it fails the other cells of its models, too
+                broken = str(error)
+                self._fail(order, cell, broken)
             except Exception as error:  # noqa: BLE001 - one failed cell is one failed cell
                 self._fail(order, cell, _reason(error))
 
     def _load(self, order: dict[str, Any]) -> tuple[dict[str, Any], float]:
+        """The order's models by name, loaded where they are not yet, and the seconds that took."""
+        try:
+            return self._loaded(order)
+        except Exception as error:
+            raise _LoadError(_reason(error)) from error
+        finally:
+            self.emit("loaded")
+
+    def _loaded(self, order: dict[str, Any]) -> tuple[dict[str, Any], float]:
         wanted = {
             json.dumps([spec, order["folder"]], sort_keys=True): name
             for name, spec in order["models"].items()
@@ -90,20 +102,28 @@ class Worker:
             self.tasks[identity] = task(params, Path(order["folder"]))
         return self.tasks[identity]
 
-    def _measure(
-        self,
-        order: dict[str, Any],
-        cell: dict[str, Any],
-        models: dict[str, Any],
-        load_seconds: float,
-    ) -> None:
+    def _items(self, order: dict[str, Any], cell: dict[str, Any], task: Task) -> Sequence[Item]:
+        identity = (id(task), cell["limit"])
+        if identity not in self.items:
+            items = task.items(cell["limit"])
+            if not items:
+                raise TaskError(
+                    f"{task.label} has no items: its documents are empty or all filtered out"
+                )
+            self.items = {identity: items} if cell["share"] is None else self.items | {identity: items}
+        return self.items[identity]
+
+    def _measure(self, order: dict[str, Any], cell: dict[str, Any]) -> None:
         began = time.perf_counter()
         task = self._task(order, cell)
-        items = task.items(cell["limit"])
-        if not items:
-            raise TaskError(
-                f"{task.label} has no items: its documents are empty or all filtered out"
-            )
+        everything = self._items(order, cell, task)
+        if cell["share"] == 0:
+            self._count(cell, everything)
+            return
+        items = everything
+        if cell["share"] is not None:
+            chosen = arranged(everything, order["seed"], cell["label"])
+            items = [item for where, item in chosen if within(cell["share"], where)]
         built = time.perf_counter()
 
         store = Store(Path(order["root"])).cell(cell["key"])
@@ -125,30 +145,47 @@ class Worker:
                 total=len(items),
                 stored=len(log.stored & {i.index for i in items}),
             )
-            for block in blocks(items, order["block"], log.stored):
+            missing = blocks(items, order["block"], log.stored)
+            models, load_seconds = self._load(order) if missing else ({}, 0.0)
+            loaded = time.perf_counter()
+            for block in missing:
                 samples = _measure_block(task, cell["subject"], models, block, context)
                 log.append(samples)
                 self.emit("block", cell=cell["key"], items=len(samples))
             measured = time.perf_counter()
-            samples = store.samples(cell["limit"])
-            _check_samples(task, items, samples)
-            complete = cell["limit"] is None or len(items) < cell["limit"]
+            whole = len(items) == len(everything)
+            complete = cell["limit"] is None or len(everything) < cell["limit"]
+            samples = store.samples(cell["limit"]) if whole else []
+            if whole:
+                _check_samples(task, everything, samples)
             store.write_record(
                 replace(
                     record,
                     status="done",
-                    total=len(items) if complete else record.total,
-                    covered=max(record.covered, len(items)),
+                    total=len(everything) if complete else record.total,
+                    covered=max(record.covered, len(everything)) if whole else record.covered,
                     finished=datetime.now(UTC).isoformat(timespec="seconds"),
                     seconds={
                         "load": round(load_seconds, 3),
                         "items": round(built - began, 3),
-                        "measure": round(measured - built, 3),
+                        "measure": round(measured - loaded, 3),
                     },
-                    summary=_summary(task, samples),
+                    summary=_summary(task, samples) if whole else known.summary if known else {},
                 )
             )
         self.emit("done", cell=cell["key"], seconds=round(measured - began, 3), items=len(items))
+
+    def _count(self, cell: dict[str, Any], items: Sequence[Item]) -> None:
+        """How much there is to choose from, before anything is measured."""
+        sizes = Counter(item.cluster for item in items)
+        self.emit(
+            "counted",
+            cell=cell["key"],
+            items=len(items),
+            clusters=len(sizes),
+            largest=max(sizes.values()),
+        )
+        self.emit("done", cell=cell["key"], seconds=0.0, items=0)
 
     def _fail(self, order: dict[str, Any], cell: dict[str, Any], reason: str) -> None:
         store = Store(Path(order["root"])).cell(cell["key"])
@@ -157,15 +194,19 @@ class Worker:
         self.emit("failed", cell=cell["key"], reason=reason)
 
 
+class _LoadError(Exception):
+    """A model that can't be loaded, with the reason in one line."""
+
+
 def blocks(items: Sequence[Item], size: int, stored: set[int]) -> list[list[Item]]:
     """Items not yet stored, in blocks whose borders don't depend on what is stored.
 
     A resumed run therefore measures the same blocks, in the same company, as an undisturbed one.
     """
     found: dict[int, list[Item]] = {}
-    for item in items:
+    for position, item in enumerate(items):
         if item.index not in stored:
-            found.setdefault(item.index // size, []).append(item)
+            found.setdefault(position // size, []).append(item)
     return list(found.values())
 
 
