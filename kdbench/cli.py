@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from kdbench.results.table import Row
     from kdbench.run.plan import Plan
+    from kdbench.run.until_decided import Referee
     from kdbench.suite import Suite
 
 app = typer.Typer(
@@ -111,6 +113,14 @@ def run(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes at a time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Measure documents in random order, and no more than the suite's gates need. All "
+            "models that gates compare stay in memory at once.",
+        ),
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress, only the table.")
     ] = False,
@@ -151,9 +161,14 @@ def run(
             )  # fmt: skip
 
     try:
-        outcome = run_suite(
-            loaded, root, lambda cells: progress_on(talk, cells, quiet or as_json), announce
-        )
+        with _referee(loaded) if until_decided else nullcontext() as referee:
+            outcome = run_suite(
+                loaded,
+                root,
+                lambda cells: progress_on(talk, cells, quiet or as_json),
+                announce,
+                referee,
+            )
     except KeyboardInterrupt:
         talk.print(
             "interrupted: everything measured so far is stored; the same command goes on from there",
@@ -179,6 +194,12 @@ def run(
             soft_wrap=True,
         )
         raise typer.Exit(EXIT_FAILED)
+
+
+def _referee(suite: Suite) -> AbstractContextManager[Referee]:
+    from kdbench.check.referee import referee
+
+    return referee(suite)
 
 
 @app.command(epilog="Example: kdbench validate suites/quickstart.yaml")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
 from kdbench.check.claims import Setting, claims_of
+from kdbench.check.earlier import earlier_results
+from kdbench.check.identity import check_names, check_pairs
 from kdbench.check.judge import judged
-from kdbench.check.published import Results
+from kdbench.check.published import Results, published_results
 from kdbench.check.report import Finding, Inconclusive, Report
-from kdbench.errors import SettingsConflictError
-from kdbench.results.origins import fetch
 from kdbench.suite import Suite
 
 __all__ = ["Finding", "Report", "check_suite"]
@@ -29,22 +28,11 @@ def check_suite(
     those that gates name. Raises `SettingsConflictError` where there is nothing to gate or numbers can't
     be compared, `StoreError` where results can't be read.
     """
-    if not suite.gates:
-        raise SettingsConflictError(
-            f"{suite.file}: nothing to gate: the suite has no `gates`; one reads like "
-            "'retention of acc on reasoning/* >= 0.97'"
-        )
-    results = Results(root / suite.name)
-    with ExitStack() as stack:
-
-        def earlier(name: str, base: Path | None) -> Results:
-            return Results(stack.enter_context(fetch(name, base)), name)
-
-        replacement = earlier(baseline, None) if baseline is not None else None
-        named = {g.baseline for g in suite.gates if g.baseline is not None and "/" in g.baseline}
-        before = (
-            {} if replacement else {name: earlier(name, suite.folder) for name in sorted(named)}
-        )
+    results = published_results(root / suite.name)
+    with earlier_results(suite, baseline) as (before, replacement):
+        check_pairs(results)
+        for earlier in (*before.values(), *filter(None, [replacement])):
+            check_names(earlier, results)
         claims = claims_of(suite.gates, Setting(results, before, replacement))
     return Report(
         suite.name, str(suite.file), judged(claims), _notices(suite, results), inconclusive

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cache
 from typing import Any
 
 from kdbench.check.evidence import (
@@ -14,6 +13,7 @@ from kdbench.check.evidence import (
     Joined,
     Missing,
     alone,
+    bounded,
     join,
     paired,
     stated,
@@ -22,7 +22,7 @@ from kdbench.check.evidence import (
 from kdbench.check.published import Answers, Board, Results
 from kdbench.check.verdicts import Bounds
 from kdbench.errors import SettingsConflictError
-from kdbench.results.table import Row, read_csv
+from kdbench.results.table import Row
 from kdbench.suite.gate import Gate
 from kdbench.tasks.task import Metric
 
@@ -46,6 +46,10 @@ class Claim:
     evidence: Evidence | Missing
     teacher_samples: str = ""
     student_samples: str = ""
+    cells: tuple[str, ...] = ()
+    """Keys of the cells of these results that it rests on."""
+    at_any_time: bool = False
+    """Whether it can be judged while documents come in; else only when all are there."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def _claims(index: int, gate: Gate, setting: Setting) -> Iterator[Claim]:
                 "is better or worse; bound it by min and max in a task that says what is better"
             )
         if gate.model is not None:
-            yield _of_model(index, gate, board, metric, gate.model)
+            yield _of_model(index, gate, setting, board, metric, gate.model)
             continue
         for pair in setting.results.pairs:
             if gate.pair in (None, pair["name"]):
@@ -123,14 +127,44 @@ def _bounds(gate: Gate, better: str) -> Bounds:
     return Bounds(0.0 - margin, None) if better == "higher" else Bounds(None, margin)
 
 
-def _of_model(index: int, gate: Gate, board: Board, metric: Metric, model: str) -> Claim:
+def _of_model(
+    index: int, gate: Gate, setting: Setting, board: Board, metric: Metric, model: str
+) -> Claim:
     trouble = board.trouble(model)
-    evidence = (
-        Missing(trouble)
-        if trouble
-        else _alone(metric, board.answers(model, metric.name, _tag(gate)), gate)
-    )
-    return Claim(index, gate, board.label, model, "", _bounds(gate, metric.better), evidence)
+    evidence = Missing(trouble) if trouble else _value(gate, setting, board, metric, model)
+    return Claim(
+        index, gate, board.label, model, "", _bounds(gate, metric.better), evidence,
+        cells=_keys(board, (model,)), at_any_time=bounded(metric),
+    )  # fmt: skip
+
+
+def _value(
+    gate: Gate, setting: Setting, board: Board, metric: Metric, model: str
+) -> Evidence | Missing:
+    answers = board.answers(model, metric.name, _tag(gate), setting.results.order)
+    return _alone(metric, answers, gate)
+
+
+def _keys(board: Board, models: Sequence[str | None]) -> tuple[str, ...]:
+    return tuple(cell["key"] for model in models for cell in board.models.get(model or "", ()))
+
+
+def _rests_on(
+    gate: Gate, board: Board, suffix: str, pair: dict[str, Any]
+) -> tuple[tuple[str, ...], bool]:
+    """Keys of the cells behind a claim on a pair, and whether samples of them are all that it needs."""
+    teacher, student = pair["teacher"], pair["student"]
+    if (teacher, student) in board.pairs:
+        return (board.pairs[teacher, student]["key"],), True
+    kind = gate.kind if gate.kind != "value" else suffix
+    if kind == "no_worse_than":
+        other = pair["baseline"] if gate.baseline in (None, "baseline") else gate.baseline
+        return _keys(board, (student, other)), True
+    if kind == "":
+        return _keys(board, (student,)), True
+    if kind in ("retention", "gap", *_FLIPS):
+        return _keys(board, (teacher, student)), True
+    return _keys(board, (teacher, student, pair["baseline"])), False
 
 
 def _alone(metric: Metric, answers: Answers, gate: Gate) -> Evidence | Missing:
@@ -151,15 +185,17 @@ def _of_pair(
     pair: dict[str, str],
 ) -> Claim:
     student, teacher = pair["student"], pair["teacher"]
+    cells, samples_suffice = _rests_on(gate, board, suffix, pair)
 
     def claim(evidence: Evidence | Missing, against: str = "", first: str = "") -> Claim:
         better = evidence.better if isinstance(evidence, Evidence) else metric.better
         bounds = _bounds(gate, better)
         _check_margin(gate, evidence)
-        cells = board.models.get(student, [])
+        own = board.models.get(student, [])
         return Claim(
             index, gate, board.label, pair["name"], against, bounds, evidence, first,
-            cells[0]["samples"] if len(cells) == 1 and cells[0]["status"] == "done" else "",
+            own[0]["samples"] if len(own) == 1 and own[0]["status"] == "done" else "",
+            cells, samples_suffice and bounded(metric),
         )  # fmt: skip
 
     if (teacher, student) in board.pairs:
@@ -170,23 +206,39 @@ def _of_pair(
         return claim(*_no_worse(gate, setting, board, metric, pair))
     kind = gate.kind if gate.kind != "value" else suffix
     if kind == "":
-        return claim(_alone(metric, board.answers(student, metric.name, _tag(gate)), gate))
+        return claim(_value(gate, setting, board, metric, student))
     if kind not in ("retention", "gap", "ratio", *_FLIPS):
         return claim(_from_table(gate, setting, board, pair["name"]))
     if board.trouble(teacher):
         return claim(Missing(board.trouble(teacher)), teacher)
     key = (board, metric.name, kind, teacher, student, gate.where)
     if key not in setting.found:
-        both = _join(board, teacher, board, student, metric, gate)
+        both = _join((board, teacher), (board, student), metric, gate)
         setting.found[key] = paired(metric, kind, (teacher, student), both)
-    cells = board.models[teacher]
-    first = cells[0]["samples"] if len(cells) == 1 else ""
+    theirs = board.models[teacher]
+    first = theirs[0]["samples"] if len(theirs) == 1 else ""
     return claim(setting.found[key], teacher, first)
 
 
-def _join(one: Board, first: str, other: Board, second: str, metric: Metric, gate: Gate) -> Joined:
-    tag = _tag(gate)
-    return join(one.answers(first, metric.name, tag), other.answers(second, metric.name, tag))
+def _join(
+    first: tuple[Board, str], second: tuple[Board, str], metric: Metric, gate: Gate
+) -> Joined:
+    (one, before), (other, now) = first, second
+    tag, order = _tag(gate), common_order(one.results, other.results)
+    return join(
+        one.answers(before, metric.name, tag, order), other.answers(now, metric.name, tag, order)
+    )
+
+
+def common_order(one: Results, other: Results) -> int | None:
+    """The random order that both were met in, or one of them while the other has all documents."""
+    orders = {results.order for results in (one, other)} - {None}
+    if len(orders) > 1:
+        raise SettingsConflictError(
+            f"{one.name} and {other.name} both stopped early, in different random orders (seeds "
+            f"{one.order} and {other.order}); run one of them to its end, or both with one seed"
+        )
+    return orders.pop() if orders else None
 
 
 def _no_worse(
@@ -204,7 +256,7 @@ def _no_worse(
         if other.trouble(student):
             return Missing(f"{before.name}: {other.trouble(student)}"), before.name
         _check_hardware(board.label, other.models[student][0], board.models[student][0])
-        both = _join(other, student, board, student, metric, gate)
+        both = _join((other, student), (board, student), metric, gate)
         if other.keys(student) == board.keys(student) and both.alike:
             return unchanged(metric, "gap", len(both.ids)), before.name
         names = (f"{student} of {before.name}", f"{student} now")
@@ -214,18 +266,18 @@ def _no_worse(
         return Missing(f"the pair {pair['name']} has no baseline"), ""
     if board.trouble(model):
         return Missing(board.trouble(model)), model
-    both = _join(board, model, board, student, metric, gate)
+    both = _join((board, model), (board, student), metric, gate)
     return paired(metric, "gap", (model, student), both), model
 
 
 def _same_protocol(before: Results, board: Board, student: str) -> Board | None:
     boards = [b for b in before.on(board.label) if student in b.models or not b.models]
-    same = next((b for b in boards if b.protocol == board.protocol), None)
+    same = next((b for b in boards if b.dialect == board.dialect), None)
     if same is not None or not boards:
         return same
     raise SettingsConflictError(
         f"{board.label}: {before.name} was made in another protocol, and numbers of different "
-        f"protocols are never compared: {differing(boards[0].protocol, board.protocol)}"
+        f"protocols are never compared: {differing(boards[0].dialect, board.dialect)}"
     )
 
 
@@ -265,17 +317,19 @@ def _own_of_pair(
         if other is None or pair not in other.pairs:
             return Missing(f"{before.name} has no {board.label} of {name}")
         _check_hardware(board.label, other.pairs[pair], cell)
-        tag = _tag(gate)
+        tag, order = _tag(gate), common_order(before, setting.results)
         both = join(
-            other.pair_answers(pair, metric.name, tag), board.pair_answers(pair, metric.name, tag)
+            other.pair_answers(pair, metric.name, tag, order),
+            board.pair_answers(pair, metric.name, tag, order),
         )
         return paired(metric, "gap", (f"{name} of {before.name}", f"{name} now"), both)
-    return _alone(metric, board.pair_answers(pair, metric.name, _tag(gate)), gate)
+    answers = board.pair_answers(pair, metric.name, _tag(gate), setting.results.order)
+    return _alone(metric, answers, gate)
 
 
 def _from_table(gate: Gate, setting: Setting, board: Board, pair: str) -> Evidence | Missing:
     """A number that the table holds and samples do not give back."""
-    row = next((row for row in _rows(setting.results) if _is(row, gate, board, pair)), None)
+    row = next((row for row in setting.results.rows() if _is(row, gate, board, pair)), None)
     if row is None:
         return Missing(f"no row of {gate.metric} on {board.label} for {pair}")
     if row.value is None or row.ci_low is None or row.ci_high is None:
@@ -295,11 +349,6 @@ def _is(row: Row, gate: Gate, board: Board, pair: str) -> bool:
     return (row.task, row.protocol, row.pair, row.metric, row.role) == (
         board.label, board.protocol, pair, gate.metric, "pair",
     )  # fmt: skip
-
-
-@cache
-def _rows(results: Results) -> list[Row]:
-    return read_csv(results.published.table)
 
 
 def _check_margin(gate: Gate, evidence: Evidence | Missing) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 
-from kdbench.check.claims import Claim, differing
+from kdbench.check.claims import Claim, common_order, differing
 from kdbench.check.evidence import Evidence, Missing, join, paired, unchanged
+from kdbench.check.identity import check_names
 from kdbench.check.judge import judged
-from kdbench.check.published import Board, Results
+from kdbench.check.published import Board, Results, published_results
 from kdbench.check.report import Inconclusive, Report
 from kdbench.check.verdicts import Bounds
 from kdbench.errors import SettingsConflictError, did_you_mean
@@ -37,6 +38,8 @@ def compare(
     """
     with ExitStack() as stack:
         (one, first_model), (other, second_model) = (_open(text, stack) for text in (first, second))
+        if first_model is None or second_model is None:
+            check_names(one, other)
         claims = []
         for ours, theirs in _models(one, first_model, other, second_model):
             claims += list(_claims(one, ours, other, theirs, margin, confidence, (task, metric)))
@@ -50,7 +53,7 @@ def compare(
 
 def _open(text: str, stack: ExitStack) -> tuple[Results, str | None]:
     origin, _, model = text.partition("#")
-    results = Results(stack.enter_context(fetch(origin)), origin)
+    results = published_results(stack.enter_context(fetch(origin)), origin)
     known = sorted({name for board in results.boards for name in board.models})
     if model and model not in known:
         raise SettingsConflictError(
@@ -89,11 +92,11 @@ def _claims(
             metric = Metric(**declared)
             if not before or not fnmatchcase(metric.name, patterns[1]):
                 continue
-            same = next((b for b in before if b.protocol == board.protocol), None)
+            same = next((b for b in before if b.dialect == board.dialect), None)
             if same is None:
                 raise SettingsConflictError(
                     f"{board.label}: made in two protocols, which are never compared: "
-                    f"{differing(before[0].protocol, board.protocol)}"
+                    f"{differing(before[0].dialect, board.dialect)}"
                 )
             names = (_called(one, ours), _called(other, theirs))
             yield _claim(same, ours, board, theirs, metric, names, margin, confidence)
@@ -124,7 +127,11 @@ def _claim(
         evidence = Missing(trouble)
     else:
         kind = "ratio" if by_ratio else "gap"
-        both = join(before.answers(ours, metric.name, None), now.answers(theirs, metric.name, None))
+        order = common_order(before.results, now.results)
+        both = join(
+            before.answers(ours, metric.name, None, order),
+            now.answers(theirs, metric.name, None, order),
+        )
         if before.keys(ours) == now.keys(theirs) and both.alike:
             evidence = unchanged(metric, kind, len(both.ids))
         else:

@@ -53,6 +53,9 @@ class Joined:
     second: npt.NDArray[Any]
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
+    places: npt.NDArray[Any] | None = None
+    """Where samples stand in the random order in which they came, in runs that stop early."""
+    largest: int = 1
 
     @property
     def alike(self) -> bool:
@@ -66,9 +69,12 @@ class Joined:
 
 
 def join(first: Answers, second: Answers) -> Joined:
-    """Match by the hash of what was asked; clusters are None where every sample is its own."""
+    """Match by the hash of what was asked, as far as both went in random order; clusters are None where
+    every sample is its own."""
     import numpy as np
 
+    share = min(first.share, second.share)
+    first, second = first.within(share), second.within(share)
     ids, mine, theirs = np.intersect1d(first.ids, second.ids, return_indices=True)
     names, codes = np.unique(first.clusters[mine], return_inverse=True)
     return Joined(
@@ -78,6 +84,8 @@ def join(first: Answers, second: Answers) -> Joined:
         second.scores[theirs],
         tuple(i.decode() for i in np.setdiff1d(first.ids, second.ids)),
         tuple(i.decode() for i in np.setdiff1d(second.ids, first.ids)),
+        None if second.places is None else second.places[theirs],
+        max(first.largest, second.largest),
     )
 
 
@@ -97,6 +105,8 @@ def paired(metric: Metric, kind: str, names: tuple[str, str], joined: Joined) ->
             f"({', '.join(apart[:3])}{', ...' if len(apart) > 3 else ''})"
         )
     _check(metric, joined)
+    if not len(joined.ids):
+        return Missing(f"{first} and {second} share no sample yet")
     unmatched = (*joined.only_first, *joined.only_second)
     if metric.aggregation != "mean":
         return _by_likelihood(metric, kind, joined, unmatched)
@@ -119,11 +129,26 @@ def _check(metric: Metric, joined: Joined) -> None:
         raise SettingsConflictError(
             f"{bad} scores of {metric.name} are nan or infinite; a gate on them says nothing"
         )
-    if len(joined.ids) < 2:
+    if len(joined.ids) < 2 and joined.places is None:
         raise SettingsConflictError(
             f"{metric.name} has {len(joined.ids)} sample(s) on both sides, which carries no "
             "interval; measure more documents"
         )
+
+
+_UNBOUNDED = (
+    "{metric} calls itself a fraction, but has scores outside of 0 to 1; without bounds no interval "
+    "holds at any time"
+)
+
+
+def bounded(metric: Metric) -> bool:
+    """Whether a metric's scores lie within 0 and 1, so that gates on it can be decided at any time."""
+    return metric.unit == "fraction" and metric.aggregation == "mean"
+
+
+def _within_bounds(*columns: npt.NDArray[Any]) -> bool:
+    return all(bool(((scores >= 0) & (scores <= 1)).all()) for scores in columns)
 
 
 def _not_finite(scores: npt.NDArray[Any]) -> int:
@@ -145,6 +170,7 @@ def _of_means(
     import numpy as np
 
     from kdbench import stats
+    from kdbench.stats import sequential
 
     one, other = joined.first.astype(float), joined.second.astype(float)
     binary = bool(np.isin(one, (0, 1)).all() and np.isin(other, (0, 1)).all())
@@ -152,26 +178,39 @@ def _of_means(
         (one > other, other > one) if metric.better == "higher" else (other > one, one > other)
     )
     clusters = joined.clusters
+    flipped = (lost if kind == "lost" else gained).astype(float)
 
-    def estimate(confidence: float) -> Estimate:
+    def fixed(confidence: float) -> Estimate:
         if kind == "gap":
             return stats.difference(other, one, clusters, confidence=confidence)
         if kind == "retention":
             return stats.retention(other, one, clusters, confidence=confidence)
-        share = lost if kind == "lost" else gained
-        return stats.mean(share.astype(float), clusters, confidence=confidence)
+        return stats.mean(flipped, clusters, confidence=confidence)
+
+    places, largest = joined.places, joined.largest
+
+    def anytime(confidence: float) -> Estimate:
+        assert places is not None
+        if kind == "gap":
+            return sequential.difference(other, one, places, clusters, largest, confidence)
+        if kind == "retention":
+            return sequential.retention(other, one, places, clusters, largest, confidence)
+        return sequential.mean(flipped, places, clusters, largest, confidence)
 
     if kind not in ("gap", "retention", "lost", "gained") or (
         kind in ("lost", "gained") and not binary
     ):
         return Missing(f"{metric.name} has no {kind}")
+    early = places is not None and bounded(metric)
+    if early and not _within_bounds(one, other):
+        return Missing(_UNBOUNDED.format(metric=metric.name))
     unit, better = {
         "retention": ("ratio", "higher"),
         "lost": ("fraction", "lower"),
         "gained": ("fraction", "higher"),
     }.get(kind, (metric.unit, metric.better))
     return Evidence(
-        lru_cache(maxsize=None)(estimate), unit, better, len(joined.ids), unmatched,
+        lru_cache(maxsize=None)(anytime if early else fixed), unit, better, len(joined.ids), unmatched,
         int(lost.sum()) if binary else None, int(gained.sum()) if binary else None,
     )  # fmt: skip
 
@@ -209,15 +248,16 @@ def _by_likelihood(
     return Evidence(estimate, first.unit, first.better, len(joined.ids), unmatched)
 
 
-def alone(metric: Metric, answers: Answers) -> Evidence:
+def alone(metric: Metric, answers: Answers) -> Evidence | Missing:
     """A model's, or a pair's, own number."""
     import numpy as np
 
+    from kdbench.stats import sequential
     from kdbench.tasks.aggregate import aggregate
 
     names, codes = np.unique(answers.clusters, return_inverse=True)
     clusters = None if len(names) == len(codes) else codes.tolist()
-    if metric.aggregation == "mean" and len(answers.scores) < 2:
+    if metric.aggregation == "mean" and len(answers.scores) < 2 and answers.places is None:
         raise SettingsConflictError(
             f"{metric.name} has {len(answers.scores)} sample(s), which carries no interval; "
             "measure more documents"
@@ -227,10 +267,15 @@ def alone(metric: Metric, answers: Answers) -> Evidence:
             f"scores of {metric.name} are nan or infinite; a gate on them says nothing"
         )
 
+    places, early = answers.places, answers.places is not None and bounded(metric)
+    if early and not _within_bounds(answers.scores):
+        return Missing(_UNBOUNDED.format(metric=metric.name))
     scores = answers.scores.tolist()
 
     @cache
     def estimate(confidence: float) -> Estimate:
+        if early and places is not None:
+            return sequential.mean(scores, places, clusters, answers.largest, confidence)
         return aggregate(metric.aggregation, scores, clusters, confidence)
 
     return Evidence(estimate, metric.unit, metric.better, len(answers.scores))

@@ -20,7 +20,7 @@ from typing import Any
 
 from kdbench.check.claims import Claim, Setting, claims_of
 from kdbench.check.evidence import Evidence
-from kdbench.check.published import Results
+from kdbench.check.published import Results, published_results
 from kdbench.check.report import Finding
 from kdbench.errors import SettingsConflictError
 from kdbench.suite import Suite
@@ -79,7 +79,7 @@ def plan(
     """
     if not suite.gates:
         raise SettingsConflictError(f"{suite.file}: nothing to plan: the suite has no `gates`")
-    results = Results(folder)
+    results = published_results(folder)
     claims = claims_of(suite.gates, Setting(results, {}, results))
     return [_need(claim, len(claims), results, difference, power) for claim in claims]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from kdbench.errors import StoreError
 from kdbench.results.published import Published
 from kdbench.results.scores import ScoreColumns, read_columns
+from kdbench.results.table import Row, read_csv
+from kdbench.run.arrival import END, PROTOCOL, place
 from kdbench.tasks.task import Metric
 
 if TYPE_CHECKING:
@@ -18,11 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answers:
-    """A model's scores of one metric: ids, cluster labels and raw scores of the samples that have one."""
+    """A model's scores of one metric: ids, cluster labels and raw scores of the samples that have one.
+
+    `places` are their clusters' places in the random order in which a run that stops early met them, None
+    where that does not matter; `share` is how far it went, `largest` the size of its largest cluster.
+    """
 
     ids: npt.NDArray[Any]
     clusters: npt.NDArray[Any]
     scores: npt.NDArray[Any]
+    places: npt.NDArray[Any] | None = None
+    share: float = 1.0
+    largest: int = 1
+
+    def within(self, share: float) -> Answers:
+        """The answers in the first `share` of the random order."""
+        if self.places is None or share >= 1:
+            return self
+        keep = self.places < share * END
+        return replace(
+            self, ids=self.ids[keep], clusters=self.clusters[keep], scores=self.scores[keep],
+            places=self.places[keep], share=min(share, self.share),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +54,12 @@ class Board:
     protocol: str
     models: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     pairs: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def dialect(self) -> str:
+        """The protocol without how many of the documents were met: gates join those that both have."""
+        parts = self.protocol.split("; ")
+        return "; ".join(part for part in parts if part != f"documents={PROTOCOL}")
 
     def metric(self, name: str) -> Metric | None:
         """What the board's cells declare under `name`."""
@@ -55,21 +81,36 @@ class Board:
         """Keys of a model's cells: equal for two runs where everything that could change an answer is."""
         return [cell["key"] for cell in self.models[model]]
 
-    def answers(self, model: str, metric: str, tag: tuple[str, str] | None) -> Answers:
-        """Scores of a model; samples of pooled tasks carry their task's name."""
-        return self._answers(self.models[model], metric, tag, len(self.models[model]) > 1)
+    def answers(
+        self, model: str, metric: str, tag: tuple[str, str] | None, order: int | None = None
+    ) -> Answers:
+        """Scores of a model; samples of pooled tasks carry their task's name.
+
+        `order` is the seed of the random order that places are wanted in, None for none.
+        """
+        cells = self.models[model]
+        return self._answers(cells, metric, tag, len(cells) > 1, order)
 
     def pair_answers(
-        self, pair: tuple[str, str], metric: str, tag: tuple[str, str] | None
+        self,
+        pair: tuple[str, str],
+        metric: str,
+        tag: tuple[str, str] | None,
+        order: int | None = None,
     ) -> Answers:
-        return self._answers([self.pairs[pair]], metric, tag, pooled=False)
+        return self._answers([self.pairs[pair]], metric, tag, False, order)
 
     def _answers(
-        self, cells: list[dict[str, Any]], metric: str, tag: tuple[str, str] | None, pooled: bool
+        self,
+        cells: list[dict[str, Any]],
+        metric: str,
+        tag: tuple[str, str] | None,
+        pooled: bool,
+        order: int | None,
     ) -> Answers:
         import numpy as np
 
-        ids, clusters, scores = [], [], []
+        ids, clusters, scores, places = [], [], [], []
         for cell in cells:
             columns = self.results.columns(cell["samples"])
             keep = columns.present(metric)
@@ -79,7 +120,24 @@ class Board:
             ids.append(_prefixed(prefix.encode(), columns.ids[keep]))
             clusters.append(_prefixed(prefix, columns.clusters[keep]))
             scores.append(columns.of(metric)[keep])
-        return Answers(np.concatenate(ids), np.concatenate(clusters), np.concatenate(scores))
+            if order is not None:
+                places.append(_places(order, cell["label"], columns.clusters[keep]))
+        found = Answers(np.concatenate(ids), np.concatenate(clusters), np.concatenate(scores))
+        if order is None:
+            return found
+        reaches = [cell.get("reach") or {"share": 1.0, "largest": 1} for cell in cells]
+        found = replace(
+            found, places=np.concatenate(places), largest=max(r["largest"] for r in reaches)
+        )
+        return found.within(min(reach["share"] for reach in reaches))
+
+
+def _places(seed: int, label: str, clusters: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    import numpy as np
+
+    names, codes = np.unique(clusters, return_inverse=True)
+    places = [place(seed, label, str(name)) for name in names]
+    return np.array(places, dtype=np.uint64)[codes]
 
 
 def _prefixed(prefix: str | bytes, names: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -89,20 +147,28 @@ def _prefixed(prefix: str | bytes, names: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 class Results:
-    """One published run."""
+    """The results of a run, as boards; see `published_results` for those in a folder."""
 
-    def __init__(self, folder: Path, name: str = "") -> None:
-        """`name` is what messages call the folder. Raises `StoreError` where there are no results."""
-        self.published = Published(folder)
-        self.name = name or str(folder)
-        record = self.published.read_run()
-        if record is None:
-            raise StoreError(
-                f"{self.name}: no results here (no run.json); `kdbench run SUITE` makes them"
-            )
-        self.record: dict[str, Any] = record
-        self.columns = cache(self._columns)
+    def __init__(
+        self,
+        name: str,
+        record: dict[str, Any],
+        columns: Callable[[str], ScoreColumns],
+        rows: Callable[[], list[Row]] = list,
+    ) -> None:
+        """`name` is what messages call them, `record` holds header and cells, `columns` reads samples by
+        name and `rows` the table."""
+        self.name = name
+        self.record = record
+        self.columns = cache(columns)
+        self.rows = cache(rows)
         self.boards = self._boards()
+
+    @property
+    def order(self) -> int | None:
+        """The seed of the random order in which documents were met, None for runs over all of them."""
+        early = any(cell.get("reach") for cell in self.record["cells"])
+        return int(self.record["header"]["seed"]) if early else None
 
     @property
     def confidence(self) -> float:
@@ -116,9 +182,6 @@ class Results:
     def on(self, label: str) -> list[Board]:
         """Boards of a task; more than one where models were measured in different protocols."""
         return [board for board in self.boards if board.label == label]
-
-    def _columns(self, samples: str) -> ScoreColumns:
-        return read_columns(self.published.samples_path(samples))
 
     def _boards(self) -> list[Board]:
         found: dict[tuple[str, str], Board] = {}
@@ -142,3 +205,17 @@ class Results:
             for cell in cells:
                 put(label, shared, cell)
         return list(found.values())
+
+
+def published_results(folder: Path, name: str = "") -> Results:
+    """The results in a folder; `name` is what messages call it. `StoreError` where there are none."""
+    published, name = Published(folder), name or str(folder)
+    record = published.read_run()
+    if record is None:
+        raise StoreError(f"{name}: no results here (no run.json); `kdbench run SUITE` makes them")
+    return Results(
+        name,
+        record,
+        lambda samples: read_columns(published.samples_path(samples)),
+        lambda: read_csv(published.table),
+    )

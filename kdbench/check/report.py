@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "MISSING"]
 Inconclusive = Literal["report", "pass", "fail"]
+ANYTIME = "betting"
+"""How the method of an interval begins that holds however often one looks (`kdbench.stats.sequential`)."""
 _WORST: tuple[Outcome, ...] = ("FAIL", "MISSING", "INCONCLUSIVE")
 _WORDS: dict[Outcome, str] = {
     "PASS": "passed", "FAIL": "failed", "INCONCLUSIVE": "inconclusive", "MISSING": "missing",
@@ -165,7 +167,8 @@ def _behind(evidence: Evidence, estimate: Estimate, confidence: float) -> str:
         parts.append(f"{evidence.lost} lost, {evidence.gained} gained")
     if evidence.unmatched:
         parts.append(f"{len(evidence.unmatched)} unmatched ({', '.join(evidence.unmatched[:3])})")
-    parts.append(f"{100 * confidence:.4g} % interval")
+    held = ", valid at any time" if estimate.method.startswith(ANYTIME) else ""
+    parts.append(f"{100 * confidence:.4g} % interval{held}")
     return ", ".join(parts)
 
 

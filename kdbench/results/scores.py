@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import StoreError
+from kdbench.results.sample import Sample
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -76,6 +78,18 @@ def read_columns(path: Path) -> ScoreColumns:
         np.array(table["id"].to_pylist(), dtype="S"),
         np.array(table["cluster"].to_pylist(), dtype=str),
         score_codes, scores, tag_codes, tags,
+    )  # fmt: skip
+
+
+def columns_of(samples: Sequence[Sample]) -> ScoreColumns:
+    """The same of samples in memory."""
+    import numpy as np
+
+    places = np.arange(len(samples))
+    return ScoreColumns(
+        np.array([s.id.encode() for s in samples], dtype="S"),
+        np.array([s.cluster for s in samples], dtype=str),
+        places, [s.scores for s in samples], places, [s.tags for s in samples],
     )  # fmt: skip
 
 

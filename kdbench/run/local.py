@@ -141,7 +141,9 @@ class Workers:
                         order = waiting.popleft()
                     except IndexError:
                         break
-                    slot = self._slot(json.dumps(order["models"]) if self._resident else str(number))
+                    slot = self._slot(
+                        json.dumps(order["models"]) if self._resident else str(number)
+                    )
                     for event in _until_done(slot, order):
                         events.put(event)
                         if event["event"] == "store":

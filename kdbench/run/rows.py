@@ -184,12 +184,13 @@ def _comparison_rows(
     student, teacher = by_model[pair.student], by_model.get(pair.teacher)
     if teacher is None:
         return
-    missing = next((cell for cell in (teacher, student) if not cell.ok), None)
+    broken = [cell for cell in (teacher, student) if not cell.ok]
+    missing = min(broken, key=lambda cell: cell.status == "skipped", default=None)
     if missing is not None:
         reason = f"{missing.model}: {missing.reason}"
         for metric in student.metrics:
             gap = Measurement(f"{metric.name}.gap", metric.unit, metric.better, None, reason)
-            yield _row(header, student, "pair", pair.student, pair, gap, "failed")
+            yield _row(header, student, "pair", pair.student, pair, gap, missing.status)
         return
     joined = join(samples[pair.teacher], samples[pair.student])
     for metric in student.metrics:

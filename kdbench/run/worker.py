@@ -110,7 +110,9 @@ class Worker:
                 raise TaskError(
                     f"{task.label} has no items: its documents are empty or all filtered out"
                 )
-            self.items = {identity: items} if cell["share"] is None else self.items | {identity: items}
+            self.items = (
+                {identity: items} if cell["share"] is None else self.items | {identity: items}
+            )
         return self.items[identity]
 
     def _measure(self, order: dict[str, Any], cell: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,8 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 from made_results import publish
-
-from kdbench.results.published import Published
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTION = ROOT / ".github" / "actions" / "check"
@@ -95,29 +94,58 @@ def test_the_hooks_of_pre_commit_are_commands_that_run(
         assert done.returncode == 0, done.stderr
 
 
+def test_the_action_can_measure_no_more_than_the_gates_need(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    text = SUITE.replace("GATE", "0.5").replace("[parity]", "[{task: parity, count: 1000}]")
+    (tmp_path / "suite.yaml").write_text(text)
+    code, log, summary, _ = run(
+        tmp_path, environment, KDBENCH_SUITE="suite.yaml", KDBENCH_RUN="until-decided"
+    )
+    assert code == 0, log
+    assert "gates decided" in log and "PASS" in summary
+
+
 # ---- planted regressions: the quickstart's committed results, and what is worse than they
+
+WATCHED = """
+  - acc on reasoning/quickstart_reading for forward-kl no worse than ../before by 0.05
+  - exact_match on reasoning/quickstart_word_problems for forward-kl no worse than ../before by 0.05
+"""
+FORWARD_KL = Path("suites/quickstart/models/forward-kl")
+ON_POLICY = Path("suites/quickstart/models/on-policy")
 
 
 @pytest.fixture
 def quickstart(tmp_path: Path) -> Path:
+    """The suite with gates against its committed results, which lie in `before`."""
     shutil.copytree(ROOT / "suites", tmp_path / "suites")
     shutil.copytree(ROOT / "results" / "quickstart", tmp_path / "before")
+    suite = tmp_path / "suites" / "quickstart.yaml"
+    text, gates = suite.read_text().split("gates:")
+    assert gates.strip()
+    suite.write_text(f"{text}gates:{WATCHED}")
     return tmp_path
 
 
-def measured(folder: Path, environment: dict[str, str]) -> None:
+def call(folder: Path, environment: dict[str, str], *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
-        ["kdbench", "run", "suites/quickstart.yaml", "-q", "--results", "now"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        ["kdbench", *arguments], cwd=folder, env=environment, capture_output=True, text=True,
+        check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
 
 
-def compared(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["kdbench", "compare", "before#forward-kl", "now/quickstart", "--margin", "0.05"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def gated(folder: Path, environment: dict[str, str], code: int, *said: str) -> None:
+    """Measure the suite; the command line and the Action both end with `code` and say so much."""
+    suite = "suites/quickstart.yaml"
+    measured, log = call(folder, environment, "run", suite, "-q", "--results", "now")
+    assert measured == 0, log
+    found, text = call(folder, environment, "check", suite, "--results", "now", "--explain")
+    assert found == code, text
+    assert all(words in text for words in said), text
+    found, log, *_ = run(folder, environment, KDBENCH_SUITE=suite, KDBENCH_RESULTS="now")
+    assert found == code, log
 
 
 @pytest.mark.slow
@@ -127,21 +155,30 @@ def test_noise_in_the_weights_is_found_and_the_untouched_student_is_not_blamed(
     import torch
     from safetensors.torch import load_file, save_file
 
-    file = quickstart / "suites" / "quickstart" / "models" / "forward-kl" / "model.safetensors"
+    file = quickstart / FORWARD_KL / "model.safetensors"
     weights = load_file(file)
     noise = torch.Generator().manual_seed(0)
     for name, tensor in weights.items():
         spread = tensor.float().std()
         weights[name] = tensor + 0.4 * spread * torch.randn(tensor.shape, generator=noise)
     save_file(weights, file, metadata={"format": "pt"})
-    measured(quickstart, environment)
-    done = compared(quickstart, environment)
-    assert done.returncode == 1 and "FAIL  " in done.stdout, done.stdout + done.stderr
-    others = subprocess.run(
-        ["kdbench", "compare", "before#on-policy", "now/quickstart", "--margin", "0.05"],
-        cwd=quickstart, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert others.returncode == 0, others.stdout + others.stderr
+    gated(quickstart, environment, 1, "so FAIL")
+    code, text = call(
+        quickstart, environment, "compare", "before#on-policy", "now/quickstart", "--margin", "0.05"
+    )
+    assert code == 0, text
+
+
+@pytest.mark.slow
+def test_a_tokenizer_that_lost_half_of_its_merges_is_found(
+    quickstart: Path, environment: dict[str, str]
+) -> None:
+    file = quickstart / FORWARD_KL / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    merges = tokenizer["model"]["merges"]
+    tokenizer["model"]["merges"] = merges[: len(merges) // 2]
+    file.write_text(json.dumps(tokenizer))
+    gated(quickstart, environment, 1, "so FAIL")
 
 
 @pytest.mark.slow
@@ -152,16 +189,62 @@ def test_a_changed_prompt_is_refused_as_another_protocol(
     text = recipe.read_text()
     assert "Question:" in text
     recipe.write_text(text.replace("Question:", "Problem:"))
-    measured(quickstart, environment)
-    done = compared(quickstart, environment)
-    assert done.returncode == 3
-    assert "never compared" in done.stderr and "recipe was" in done.stderr
+    gated(quickstart, environment, 3, "never compared", "recipe was")
+
+
+@pytest.mark.slow
+def test_a_model_under_the_wrong_name_is_refused_by_its_fingerprint(
+    quickstart: Path, environment: dict[str, str]
+) -> None:
+    shutil.rmtree(quickstart / FORWARD_KL)
+    shutil.copytree(quickstart / ON_POLICY, quickstart / FORWARD_KL)
+    gated(quickstart, environment, 3, "forward-kl is now what ../before calls on-policy")
+
+
+@pytest.mark.slow
+def test_a_student_that_is_the_teacher_itself_is_refused(
+    quickstart: Path, environment: dict[str, str]
+) -> None:
+    shutil.rmtree(quickstart / FORWARD_KL)
+    teacher = quickstart / FORWARD_KL.parent / "teacher"
+    shutil.copytree(teacher, quickstart / FORWARD_KL)
+    gated(quickstart, environment, 3, "forward-kl and its teacher teacher are one and the same")
+
+
+SPEED = """\
+name: speed
+models:
+  teacher: {adapter: parity, seconds: 0.004}
+  student: {adapter: parity, salt: s, seconds: SECONDS}
+pairs:
+  - {teacher: teacher, student: student, method: kl}
+tasks: [{task: parity.speed, count: 64}]
+gates: [speedup for student >= 1.3]
+"""
+
+
+@pytest.mark.parametrize(("seconds", "code"), [("0.002", 0), ("0.008", 1)])
+def test_a_student_that_has_become_slow_is_found(
+    environment: dict[str, str], tmp_path: Path, seconds: str, code: int
+) -> None:
+    (tmp_path / "suite.yaml").write_text(SPEED.replace("SECONDS", seconds))
+    measured, log = call(tmp_path, environment, "run", "suite.yaml", "-q")
+    assert measured == 0, log
+    assert call(tmp_path, environment, "check", "suite.yaml")[0] == code
+    assert run(tmp_path, environment, KDBENCH_SUITE="suite.yaml")[0] == code
 
 
 def test_the_committed_results_are_no_worse_than_themselves(
     quickstart: Path, environment: dict[str, str]
 ) -> None:
     shutil.copytree(quickstart / "before", quickstart / "now" / "quickstart")
-    assert Published(quickstart / "before").table.is_file()
-    done = compared(quickstart, environment)
-    assert done.returncode == 0, done.stdout
+    code, text = call(
+        quickstart,
+        environment,
+        "compare",
+        "before#forward-kl",
+        "now/quickstart",
+        "--margin",
+        "0.05",
+    )
+    assert code == 0, text

@@ -8,9 +8,10 @@ mkdir -p "$reports"
 
 options=()
 [ -z "${KDBENCH_RESULTS:-}" ] || options+=(--results "$KDBENCH_RESULTS")
-if [ "${KDBENCH_RUN:-false}" = true ]; then
-    kdbench run "${options[@]}" -- "$KDBENCH_SUITE"
-fi
+case "${KDBENCH_RUN:-false}" in
+    true) kdbench run "${options[@]}" -- "$KDBENCH_SUITE" ;;
+    until-decided) kdbench run "${options[@]}" --until-decided -- "$KDBENCH_SUITE" ;;
+esac
 [ -z "${KDBENCH_BASELINE:-}" ] || options+=(--baseline "$KDBENCH_BASELINE")
 
 code=0

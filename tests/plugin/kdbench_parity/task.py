@@ -1,5 +1,6 @@
 """The task `parity`: the model is asked whether numbers are odd."""
 
+import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -155,4 +156,50 @@ class ParityPair(PairTask):
         return [
             Sample(item.id, item.index, item.cluster, {"agreement": float(a.text == b.text)})
             for item, a, b in both
+        ]
+
+
+@task("parity.speed")
+class ParitySpeed(PairTask):
+    version = 1
+    about = "how much faster the student says whether numbers are odd, in interleaved rounds"
+    source = "this package"
+    Params = ParityParams
+    timing = True
+
+    @property
+    def label(self) -> str:
+        return "parity.speed/odd"
+
+    def verbs(self) -> frozenset[str]:
+        return frozenset({GENERATE_TEXT})
+
+    def metrics(self) -> list[Metric]:
+        return [Metric("speedup", "ratio", "higher", "teacher's seconds / student's, a round")]
+
+    def protocol(self) -> dict[str, str]:
+        return {"prompt": self.params.question.strip(), "rounds": "interleaved"}
+
+    def data_fingerprint(self) -> str:
+        return f"numbers-{self.params.count}"
+
+    def items(self, limit: int | None) -> Sequence[Item]:
+        return numbers(self.params, limit)
+
+    def measure(
+        self, teacher: Any, student: Any, items: Sequence[Item], context: Context
+    ) -> list[Sample]:
+        def seconds(model: Any, item: Item) -> float:
+            began = time.perf_counter()
+            model.generate_text([Prompt(item.payload, ("\n",), 4)])
+            return time.perf_counter() - began
+
+        return [
+            Sample(
+                item.id,
+                item.index,
+                item.cluster,
+                {"speedup": seconds(teacher, item) / seconds(student, item)},
+            )
+            for item in items
         ]
