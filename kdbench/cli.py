@@ -178,7 +178,8 @@ def run(
     if as_json:
         _print_json(outcome.rows)
     else:
-        _print_rows(outcome.rows)
+        left_out = until_decided and any(row.status == "ok" for row in outcome.rows)
+        _print_rows([row for row in outcome.rows if not (left_out and row.status == "skipped")])
         if not outcome.measured:
             talk.print("\nnothing to do: every cell is already measured", highlight=False)
         talk.print(f"\ntable    {outcome.published.table}", highlight=False, soft_wrap=True)
@@ -393,6 +394,12 @@ def check(
             help="Also write markdown, junit, json or github to a file (- is standard output).",
         ),
     ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Where the leaderboard is served; the markdown report links to it."
+        ),
+    ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of --json and stop.")
     ] = False,
@@ -404,7 +411,7 @@ def check(
     baseline, or nothing to gate.
     """
     from kdbench.check import check_suite, render
-    from kdbench.check.flips import flips
+    from kdbench.check.flips import address, flips
     from kdbench.results.published import Published
 
     if schema:
@@ -420,9 +427,14 @@ def check(
     def line(gate: int) -> int | None:
         return loaded.problem(("gates", gate), "").line
 
+    if site is not None and not site.startswith(("http://", "https://")):
+        raise SettingsConflictError(f"--site {site!r}: give an address, https://...")
+    published = Published(root / loaded.name)
     formats: dict[str, Callable[[], str]] = {
         "markdown": lambda: render.markdown(
-            report, lambda finding: flips(finding, Published(root / loaded.name))
+            report,
+            lambda finding: flips(finding, published),
+            lambda finding: address(finding, site, loaded.name, published) if site else "",
         ),
         "junit": lambda: render.junit(report),
         "json": lambda: render.as_json(report),

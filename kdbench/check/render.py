@@ -95,8 +95,15 @@ def schema() -> dict[str, Any]:
     }
 
 
-def markdown(report: Report, flips: Callable[[Finding], list[Flip]]) -> str:
-    """Verdict first, then a table, then the worst flips of what did not pass."""
+def markdown(
+    report: Report,
+    flips: Callable[[Finding], list[Flip]],
+    address: Callable[[Finding], str] = lambda finding: "",
+) -> str:
+    """Verdict first, then a table, then the worst flips of what did not pass.
+
+    `address` gives the page that shows all flips of a claim, or nothing.
+    """
     lines = [
         f"## kdbench check: {report.verdict}",
         "",
@@ -130,6 +137,11 @@ def markdown(report: Report, flips: Callable[[Finding], list[Flip]]) -> str:
                     f"  - {_md(finding.claim.against)}: {_md(_cut(flip.first))}",
                     f"  - {_md(finding.claim.about)}: {_md(_cut(flip.second))}",
                 ]
+            rest, link = len(found) - MOST_FLIPS, address(finding)
+            if link:
+                lines += ["", f"[All {len(found)} documents on the site]({link})"]
+            elif rest > 0:
+                lines += ["", f"and {rest} more"]
             lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 

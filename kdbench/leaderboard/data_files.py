@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,6 @@ MARKER = "data/site.js"
 """The file by which a folder is known to be a site."""
 
 _UNSAFE = {"<": "\\u003c", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-
-
-def identifier(*parts: str | int | None) -> str:
-    """Twelve hex digits that stand for names in file names and addresses."""
-    text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
-    return sha256(text.encode()).hexdigest()[:12]
 
 
 def coded(texts: Sequence[str | None]) -> dict[str, Any]:

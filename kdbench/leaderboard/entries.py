@@ -10,10 +10,11 @@ from statistics import NormalDist
 from typing import Any
 
 from kdbench.leaderboard.columns import PAIR_METRICS, STUDENT_METRICS, matches
-from kdbench.leaderboard.data_files import coded, finite, identifier
+from kdbench.leaderboard.data_files import coded, finite
 from kdbench.leaderboard.lookup import Board, Lookup
 from kdbench.leaderboard.ranks import macro_average, rank_ranges
 from kdbench.leaderboard.scores import shared_scores
+from kdbench.results.addresses import identifier
 from kdbench.results.table import Row
 
 RULE = (

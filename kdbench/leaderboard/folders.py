@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.errors import SettingsConflictError, StoreError, did_you_mean
-from kdbench.leaderboard.data_files import MARKER, identifier
+from kdbench.leaderboard.data_files import MARKER
+from kdbench.results.addresses import identifier
 from kdbench.results.published import Published
 from kdbench.results.table import Row, read_csv
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kdbench.leaderboard.data_files import DataFiles, finite, identifier
+from kdbench.leaderboard.data_files import DataFiles, finite
 from kdbench.leaderboard.folders import RunFolder
 from kdbench.leaderboard.merge import hardware_of
+from kdbench.results.addresses import identifier
 from kdbench.results.table import Row
 
 PACKAGES = ("torch", "transformers", "lm_eval", "lm-eval", "diffusers", "vllm")

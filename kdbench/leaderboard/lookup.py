@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from kdbench.leaderboard.data_files import identifier
 from kdbench.leaderboard.folders import RunFolder
 from kdbench.leaderboard.merge import hardware_of
+from kdbench.results.addresses import pair_id
 from kdbench.results.table import Row
 
 
@@ -84,7 +84,7 @@ class Lookup:
         return hardware_of(self.run)
 
     def pair_id(self, pair: str) -> str:
-        return identifier(self.run.suite, pair, self.hardware)
+        return pair_id(self.run.suite, pair, self.hardware)
 
     @cached_property
     def headline(self) -> dict[tuple[str, str], str]:

@@ -15,8 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdbench.leaderboard.data_files import DataFiles, identifier
+from kdbench.leaderboard.data_files import DataFiles
 from kdbench.leaderboard.folders import RunFolder
+from kdbench.results.addresses import identifier
 
 if TYPE_CHECKING:
     import numpy as np

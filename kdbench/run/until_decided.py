@@ -144,8 +144,9 @@ def _round(ruling: Ruling, reaches: Mapping[str, Reach], counts: Mapping[str, Co
         (math.ceil(reaches[key].share * counts[key].clusters) for key in reaches if key in counts),
         default=0,
     )
+    alone = all(reaches[key].largest == 1 for key in reaches)
     lines = [
-        f"after {furthest} documents at most: {ruling.gates - ruling.open} of {ruling.gates} "
-        "gates decided"
+        f"after {furthest} {'documents' if alone else 'clusters of documents'}: "
+        f"{ruling.gates - ruling.open} of {ruling.gates} gates decided"
     ]
     return "\n  ".join([*lines, *ruling.standing])

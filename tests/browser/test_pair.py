@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import RESULTS, OpenPage
+from conftest import RESULTS, ROOT, OpenPage
 from playwright.sync_api import Page, expect
 
 from kdbench.results.differences import differences
@@ -169,3 +172,28 @@ def test_a_phone_shows_both_without_sideways_scrolling(
     page.get_by_role("link", name="Samples").first.click()
     expect(page.locator(".sample").first).to_be_visible()
     no_sideways_scroll(page)
+
+
+def test_the_link_of_a_broken_gate_opens_the_documents_that_it_counts(
+    page: Page, site: Path, serve: Callable[[Path], str], tmp_path: Path
+) -> None:
+    task, shipped = "reasoning/quickstart_word_problems", ROOT / "suites"
+    text = (shipped / "quickstart.yaml").read_text().split("gates:")[0]
+    text = text.replace("quickstart/", f"{shipped}/quickstart/")
+    suite = tmp_path / "quickstart.yaml"
+    suite.write_text(f"{text}gates:\n  - exact_match.lost on {task} for forward-kl <= 0.001\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "kdbench", "check", str(suite), "--results", str(RESULTS),
+         "--output", "markdown=-", "--site", serve(site)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    address = re.search(r"\[All (\d+) documents on the site\]\((\S+)\)", done.stdout)
+    assert address is not None, done.stdout
+    lost = stored(task, "lost")
+    assert int(address[1]) == lost
+    page.goto(address[2])
+    expect(page.get_by_role("button", name=f"Teacher better ({lost})")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    expect(page.locator(".sample").first).to_be_visible()

@@ -13,6 +13,7 @@ case "${KDBENCH_RUN:-false}" in
     until-decided) kdbench run "${options[@]}" --until-decided -- "$KDBENCH_SUITE" ;;
 esac
 [ -z "${KDBENCH_BASELINE:-}" ] || options+=(--baseline "$KDBENCH_BASELINE")
+[ -z "${KDBENCH_SITE:-}" ] || options+=(--site "$KDBENCH_SITE")
 
 code=0
 kdbench check "${options[@]}" --inconclusive "${KDBENCH_INCONCLUSIVE:-report}" \
