@@ -188,4 +188,5 @@ def test_a_model_of_half_precision_scores_as_in_lm_eval_with_a_float32_softmax(
     scores = case.with_batch(1).score_text(REQUESTS)
     for score, (logprob, greedy) in zip(scores, case.lm_eval("loglikelihood", pairs), strict=True):
         assert score.greedy == greedy
-        assert abs(score.logprob - logprob) < 1e-3 * score.tokens
+        # bfloat16 keeps 8 bits of each hidden state, and where a text stands in a row moves the last
+        assert abs(score.logprob - logprob) < 2**-8 * score.tokens
