@@ -15,11 +15,13 @@ SCORE_TEXT = "score_text"
 SCORE_ROLLING = "score_rolling"
 GENERATE_TEXT = "generate_text"
 CHAT_TEMPLATE = "chat_template"
+SCORE_TOKENS = "score_tokens"
 
 ABOUT_VERBS: Mapping[str, str] = {
     SCORE_TEXT: "log-probability of a continuation given a context",
     SCORE_ROLLING: "log-probability of a whole text, in windows of the model's context",
     GENERATE_TEXT: "text that continues a prompt",
+    SCORE_TOKENS: "whole distributions over the next token, for comparing two models in one process",
     CHAT_TEMPLATE: "renders chat messages into the model's own prompt format",
 }
 

@@ -12,6 +12,7 @@ from kdbench.errors import ModelError, did_you_mean
 from kdbench.models.adapter import AdapterParams
 from kdbench.models.local_files import LocalFilesAdapter
 from kdbench.models.model_files import ModelFiles
+from kdbench.models.protocols import SCORE_TOKENS
 from kdbench.models.requirements import require
 from kdbench.registry import adapter
 
@@ -69,6 +70,9 @@ class TransformersAdapter(LocalFilesAdapter):
             require("peft", extra="peft")
         if self.files.weights.file is not None:
             require("gguf", "accelerate", extra="gguf")
+
+    def verbs(self) -> frozenset[str]:
+        return super().verbs() | {SCORE_TOKENS}
 
     def fingerprint(self) -> dict[str, str]:
         return {

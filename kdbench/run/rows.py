@@ -154,13 +154,23 @@ def _cell_rows(
     for metric in cell.metrics:
         measured = Measurement(metric.name, metric.unit, metric.better, None, cell.reason)
         status = ""
-        if cell.ok:
+        if cell.ok and (reason := _skipped(metric.name, samples[cell.model])):
+            measured = replace(measured, reason=reason)
+        elif cell.ok:
             try:
                 estimate = _estimate(cell, metric, samples[cell.model], header.confidence)
                 measured = replace(measured, estimate=estimate)
             except TaskError as error:
                 measured, status = replace(measured, reason=str(error)), "failed"
         yield _row(header, cell, role, model, pair, measured, status, method)
+
+
+def _skipped(metric: str, samples: Sequence[Sample]) -> str:
+    """Why no sample has this metric, where the task has said so of every one; else empty."""
+    if any(metric in sample.scores for sample in samples):
+        return ""
+    reasons = {str(sample.extra.get("skipped", {}).get(metric, "")) for sample in samples}
+    return reasons.pop() if len(reasons) == 1 else ""
 
 
 def _estimate(

@@ -1,9 +1,10 @@
 """From per-sample scores to one number with its interval, by the name of the aggregation.
 
 The names and the values are lm-eval's, so that a table can be recomputed from stored samples
-without it; the intervals are ours, and know of clusters. Each score is a number, or for some
-aggregations a short list: `weighted_perplexity` and `bits_per_byte` take [log-likelihood in nats,
-weight], `f1`, `matthews_corrcoef` and `brier_score` take [truth, prediction], `bleu`, `chrf` and
+without it; the intervals are ours, and know of clusters. `weighted_mean` and `calibration_error` are our
+own. Each score is a number, or for some aggregations a short list: `weighted_perplexity` and
+`bits_per_byte` take [log-likelihood in nats, weight], `weighted_mean` [sum, weight], `calibration_error`
+[confidence, 0 or 1], `f1`, `matthews_corrcoef` and `brier_score` take [truth, prediction], `bleu`, `chrf` and
 `ter` take [reference or references, hypothesis].
 """
 
@@ -142,6 +143,17 @@ def _weighted_mean(scores: Scores, clusters: Labels, confidence: float) -> Estim
     return stats.ratio_of_sums(tops, weights, clusters, confidence=confidence)
 
 
+def _calibration_error(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    """Debiased calibration error of [confidence, right or wrong], documents resampled."""
+    from kdbench.metrics.calibration import debiased_calibration_error
+
+    def error(pairs: list[Any]) -> float:
+        sure, right = _pairs(pairs)
+        return debiased_calibration_error(sure, right)
+
+    return resampled(error, scores, clusters, confidence)
+
+
 def _exp_of_minus(estimate: Estimate) -> Estimate:
     return replace(
         estimate,
@@ -276,6 +288,8 @@ _AGGREGATIONS: dict[str, Callable[[Scores, Labels, float], Estimate]] = {
     "perplexity": _perplexity,
     "weighted_perplexity": _weighted_perplexity,
     "bits_per_byte": _bits_per_byte,
+    "weighted_mean": _weighted_mean,
+    "calibration_error": _calibration_error,
     "f1": _f1,
     "matthews_corrcoef": _matthews,
     "brier_score": _brier,

@@ -1,5 +1,5 @@
 """The task families that come with kdbench: importing this module registers them."""
 
-from kdbench.tasks import reasoning
+from kdbench.tasks import fidelity, reasoning
 
-__all__ = ["reasoning"]
+__all__ = ["fidelity", "reasoning"]

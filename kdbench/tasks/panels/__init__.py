@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdbench.tasks.panel import Panel
-from kdbench.tasks.panels import categories, lengths, reliability
+from kdbench.tasks.panels import categories, divergence, lengths, reliability
 
 _HERE = Path(__file__).parent
 
@@ -31,5 +31,16 @@ REASONING = [
         "Tokens generated per answer by teacher and student",
         _HERE / "lengths.js",
         lengths.data,
+    ),
+]
+
+FIDELITY = [
+    Panel(
+        "divergence",
+        "KL by position",
+        "KL(teacher || student) of the n-th scored token, the mean over documents with its interval; a "
+        "student that drifts from its teacher's context rises to the right",
+        _HERE / "divergence.js",
+        divergence.data,
     ),
 ]
