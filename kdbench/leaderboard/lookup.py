@@ -47,13 +47,21 @@ def base_metric(metric: str, known: dict[str, Row]) -> str | None:
     return None
 
 
+def _as_in_the_suite(run: RunFolder) -> list[Row]:
+    """The table's rows by the order of the suite's tasks: what its author names first comes first."""
+    places: dict[str, int] = {}
+    for cell in run.cells:
+        places.setdefault(cell["label"], len(places))
+    return sorted(run.rows, key=lambda row: places.get(row.task, len(places)))
+
+
 class Lookup:
     """Rows, pairs and models of one run."""
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.boards: dict[tuple[str, str], Board] = {}
-        for row in run.rows:
+        for row in _as_in_the_suite(run):
             board = self._board(row)
             if row.role == "pair":
                 continue

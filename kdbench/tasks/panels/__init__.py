@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdbench.tasks.panel import Panel
-from kdbench.tasks.panels import categories, divergence, lengths, reliability
+from kdbench.tasks.panels import categories, divergence, lengths, reliability, spending
 
 _HERE = Path(__file__).parent
 
@@ -42,5 +42,16 @@ FIDELITY = [
         "student that drifts from its teacher's context rises to the right",
         _HERE / "divergence.js",
         divergence.data,
+    ),
+]
+
+SAMPLED = [
+    Panel(
+        "spending",
+        "Tokens against accuracy",
+        "What each model spends on an answer, and how often it is right; then what the student spends where "
+        "both are right equally often",
+        _HERE / "spending.js",
+        spending.data,
     ),
 ]

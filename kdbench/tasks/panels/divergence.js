@@ -3,11 +3,12 @@
 kdbench.panel("divergence", async (element, data, { el, format, plotly, theme }) => {
   const points = data.points;
   const chart = el("div", { class: "chart", role: "img", "aria-label": "KL against position; the table below has the numbers" });
-  element.append(chart,
-    el("details", {}, el("summary", { text: "The curve as a table" }), el("table", { class: "table" },
-      el("thead", {}, el("tr", {}, ["token", "KL (nats)", "documents"].map((text) => el("th", { scope: "col", class: "num", text })))),
-      el("tbody", {}, points.map((point) => el("tr", {}, el("td", { class: "num", text: point.position }),
-        el("td", { class: "num", text: format.interval(point.kl) }), el("td", { class: "num", text: point.n })))))));
+  const table = (rows) => el("table", { class: "table" },
+    el("thead", {}, el("tr", {}, ["token", "KL (nats)", "documents"].map((text) => el("th", { scope: "col", class: "num", text })))),
+    el("tbody", {}, rows.map((point) => el("tr", {}, el("td", { class: "num", text: point.position }),
+      el("td", { class: "num", text: format.interval(point.kl) }), el("td", { class: "num", text: point.n })))));
+  const few = [...new Set([0, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * (points.length - 1))))].map((i) => points[i]);
+  kdbench.add(element, chart, table(few), few.length < points.length && el("details", {}, el("summary", { text: "The curve as a table" }), table(points)));
   const Plotly = await plotly();
   const colours = theme();
   const x = points.map((point) => point.position);
