@@ -1,0 +1,27 @@
+"""The suites of the field are right, offline and without a model in sight."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("reasoning-math", {"sampled/minerva_math500", "sampled/aime24", "sampled/aime25"}),
+        ("llm-general", {"reasoning/mmlu_anatomy", "reasoning/ifeval", "fidelity/hellaswag"}),
+    ],
+)
+def test_validate_names_cells_and_what_would_be_fetched(kdbench, name, labels):
+    done = kdbench("validate", name, "--json", DEEPSEEK_API_KEY="none")
+    plan = json.loads(done.stdout)
+    text = done.stdout
+    assert all(label in text for label in labels)
+    assert "hf" in text.lower() and plan["downloads"]
+
+
+def test_a_key_that_is_not_set_is_asked_for(kdbench):
+    done = kdbench("validate", "reasoning-math", code=3, DEEPSEEK_API_KEY="")
+    assert "DEEPSEEK_API_KEY" in done.stderr
