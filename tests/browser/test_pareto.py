@@ -63,13 +63,17 @@ def test_the_chart_holds_the_students_the_frontier_and_the_teacher(
     traces = {trace["name"]: trace for trace in chart(page)}
     text = (site / "data" / "front.js").read_text(encoding="utf-8")
     columns = json.loads(text[text.index(",") + 1 : text.rindex(")")])["columns"]
-    assert traces["students"]["x"] == columns["parameters"]
-    assert traces["students"]["y"] == columns["retention"]["value"]
+    codes, names = columns["family"]["codes"], columns["family"]["values"]
+    rows = [i for i, code in enumerate(codes) if names[code] == "reasoning"]
+    sizes = [columns["parameters"][i] for i in rows]
+    kept = [columns["retention"]["value"][i] for i in rows]
+    assert traces["students"]["x"] == sizes
+    assert traces["students"]["y"] == kept
     assert traces["teacher"]["y"] == [1]
     assert traces["teacher"]["symbol"] != traces["students"]["symbol"]
     on_it = [t for t in page.locator("table tbody tr").all_inner_texts() if "on it" in t]
     expected = frontier(
-        list(zip(columns["parameters"], columns["retention"]["value"], strict=True)),
+        list(zip(sizes, kept, strict=True)),
         "lower",
         "higher",
     )
