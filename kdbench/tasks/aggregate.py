@@ -25,6 +25,7 @@ OWN = "own"
 
 REPLICATES = 1000
 SEED = 0
+GROUPS = 50
 
 Scores = Sequence[Any]
 Labels = Sequence[Any] | None
@@ -95,6 +96,43 @@ def resampled(
     return Estimate(value, low, high, method, len(scores), len(groups))
 
 
+def jackknifed(
+    statistic: Callable[[list[Any]], float],
+    scores: Scores,
+    clusters: Labels = None,
+    confidence: float = 0.95,
+    groups: int = GROUPS,
+) -> Estimate:
+    """t interval, not below 0, of a statistic that is never negative, from leaving out groups of clusters.
+
+    Clusters fall into `groups` groups by a seeded draw. Fewer than two clusters have no interval.
+
+    Source: Shao & Tu (1995), The Jackknife and Bootstrap, 5.1 (grouped jackknife).
+    """
+    import numpy as np
+
+    from kdbench.stats import Estimate, mean
+
+    labels = list(range(len(scores)) if clusters is None else clusters)
+    names = list(dict.fromkeys(labels))
+    value = float(statistic(list(scores)))
+    if len(names) < 2:
+        return Estimate(value, math.nan, math.nan, "undefined (one cluster)", len(scores), 1)
+    count = min(groups, len(names))
+    drawn = np.random.default_rng(SEED).permutation(len(names)) % count
+    group_of = dict(zip(names, drawn.tolist(), strict=True))
+    own = [group_of[label] for label in labels]
+    without = [
+        statistic([score for score, mine in zip(scores, own, strict=True) if mine != group])
+        for group in range(count)
+    ]
+    # pseudo-values: their mean's standard error is the jackknife's
+    pseudo = mean([count * value - (count - 1) * one for one in without], confidence=confidence)
+    half = (pseudo.high - pseudo.low) / 2
+    method = f"grouped jackknife ({count})"
+    return Estimate(value, max(0.0, value - half), value + half, method, len(scores), len(names))
+
+
 def _mean(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
     from kdbench import stats
 
@@ -144,14 +182,18 @@ def _weighted_mean(scores: Scores, clusters: Labels, confidence: float) -> Estim
 
 
 def _calibration_error(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
-    """Debiased calibration error of [confidence, right or wrong], documents resampled."""
+    """Debiased calibration error of [confidence, right or wrong].
+
+    The bootstrap would put back the bias that the estimator takes away (a resample's bins are as noisy
+    again), so the interval is a jackknife's.
+    """
     from kdbench.metrics.calibration import debiased_calibration_error
 
     def error(pairs: list[Any]) -> float:
         sure, right = _pairs(pairs)
         return debiased_calibration_error(sure, right)
 
-    return resampled(error, scores, clusters, confidence)
+    return jackknifed(error, scores, clusters, confidence)
 
 
 def _exp_of_minus(estimate: Estimate) -> Estimate:

@@ -61,11 +61,22 @@ def scores() -> dict[str, list[Any]]:
     }
 
 
+def calibrated(n: int, too_sure: float = 0.2, seed: int = 5) -> list[Any]:
+    """Confidences, and answers that are right less often by `too_sure`."""
+    draw = random.Random(seed)
+    sure = [draw.uniform(0.4, 1) for _ in range(n)]
+    return [[share, float(draw.random() < share - too_sure)] for share in sure]
+
+
 SCORES = scores()
+OURS = {
+    "weighted_mean": [[random.Random(i).random() * 9, i % 7 + 1] for i in range(N)],
+    "calibration_error": calibrated(N),
+}
 
 
 def test_every_aggregation_that_is_known_is_tested_here() -> None:
-    assert sorted(SCORES) == known()
+    assert sorted([*SCORES, *OURS]) == known()
     assert OWN not in known()
 
 
@@ -103,6 +114,36 @@ def test_samples_that_repeat_each_other_do_not_narrow_the_interval(name: str) ->
     assert clustered.value == pytest.approx(once.value)
     assert clustered.high - clustered.low > 1.5 * (careless.high - careless.low)
     assert clustered.high - clustered.low == pytest.approx(once.high - once.low, rel=0.25)
+
+
+def test_a_weighted_mean_is_the_ratio_of_sums() -> None:
+    tops, weights = zip(*OURS["weighted_mean"], strict=True)
+    assert aggregate("weighted_mean", OURS["weighted_mean"]) == stats.ratio_of_sums(tops, weights)
+
+
+def test_the_interval_of_a_calibration_error_covers_the_truth_and_is_no_wider_than_it_must() -> (
+    None
+):
+    """Answers that change their bin make it conservative: it covers 99 % of the time, not 95 %."""
+    held, widths = 0, []
+    for seed in range(200):
+        found = aggregate("calibration_error", calibrated(300, seed=seed))
+        held += found.low <= 0.2 <= found.high
+        widths.append(found.high - found.low)
+        assert found.low <= found.value <= found.high
+    assert held / 200 >= 0.95
+    values = [aggregate("calibration_error", calibrated(300, seed=s)).value for s in range(200)]
+    assert np.mean(widths) < 2 * 3.92 * np.std(values)
+
+
+def test_documents_that_repeat_each_other_do_not_narrow_it() -> None:
+    some = OURS["calibration_error"][:60]
+    labels = [index for index in range(len(some)) for _ in range(4)]
+    repeated = [score for score in some for _ in range(4)]
+    clustered = aggregate("calibration_error", repeated, labels)
+    careless = aggregate("calibration_error", repeated)
+    assert clustered.high - clustered.low > 1.4 * (careless.high - careless.low)
+    assert (clustered.n, clustered.n_clusters) == (240, 60)
 
 
 def test_a_mean_of_zeros_and_ones_is_a_proportion() -> None:
