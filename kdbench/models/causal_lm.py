@@ -36,6 +36,10 @@ class CausalLM:
         """Log-probabilities of whole texts, each token scored once, in windows of the context."""
         return rolled(self.encoder.rolling(texts), self._score)
 
+    def score_windows(self, texts: Sequence[str], window: int, stride: int) -> list[Scored]:
+        """The same in windows of `window` tokens that overlap but for `stride`."""
+        return rolled(self.encoder.rolling(texts, window, stride), self._score)
+
     def generate_text(self, prompts: Sequence[Prompt]) -> list[Generated]:
         """Greedy or sampled text, one answer for each prompt."""
         return self.generator.generate(prompts)

@@ -16,11 +16,13 @@ SCORE_ROLLING = "score_rolling"
 GENERATE_TEXT = "generate_text"
 CHAT_TEMPLATE = "chat_template"
 SCORE_TOKENS = "score_tokens"
+SCORE_WINDOWS = "score_windows"
 
 ABOUT_VERBS: Mapping[str, str] = {
     SCORE_TEXT: "log-probability of a continuation given a context",
     SCORE_ROLLING: "log-probability of a whole text, in windows of the model's context",
     GENERATE_TEXT: "text that continues a prompt",
+    SCORE_WINDOWS: "log-probability of a whole text, in windows of a given size that overlap",
     SCORE_TOKENS: "whole distributions over the next token, for comparing two models in one process",
     CHAT_TEMPLATE: "renders chat messages into the model's own prompt format",
 }
@@ -81,6 +83,14 @@ class ScoresText(Protocol):
 @runtime_checkable
 class ScoresRolling(Protocol):
     def score_rolling(self, texts: Sequence[str]) -> list[Scored]: ...
+
+
+@runtime_checkable
+class ScoresWindows(Protocol):
+    def score_windows(self, texts: Sequence[str], window: int, stride: int) -> list[Scored]:
+        """Each token once, the first `window` from the beginning, the others in steps of `stride`
+        tokens behind as much context as `window` tokens hold."""
+        ...
 
 
 @runtime_checkable

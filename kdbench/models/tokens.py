@@ -39,16 +39,21 @@ def pair_row(context: Sequence[int], continuation: Sequence[int], max_length: in
     return TokenRow(tuple([*context, *continuation][-(max_length + 1) :]), len(continuation))
 
 
-def rolling_rows(tokens: Sequence[int], prefix: int, max_length: int) -> Iterator[TokenRow]:
-    """Windows that score each of `tokens` once: the first after `prefix`, every further one after
-    one token of context, the last after as many as fit.
+def rolling_rows(
+    tokens: Sequence[int], prefix: int, max_length: int, stride: int | None = None
+) -> Iterator[TokenRow]:
+    """Windows that score each of `tokens` once: the first after `prefix`, every further one the next
+    `stride` tokens after as many as fit before them into `max_length` tokens of input.
+
+    Without a stride the windows follow each other, each after one token of context, as lm-eval's do; a
+    smaller stride gives every token more context and costs more.
     """
     first = min(max_length, len(tokens))
     if first:
         yield TokenRow((prefix, *tokens[:first]), first)
     done = first
     while done < len(tokens):
-        end = min(done + max_length, len(tokens))
+        end = min(done + (stride or max_length), len(tokens))
         yield TokenRow(tuple(tokens[end - max_length - 1 : end]), end - done)
         done = end
 
@@ -120,10 +125,20 @@ class TextEncoder:
             rows.append(row)
         return rows
 
-    def rolling(self, texts: Sequence[str]) -> list[list[TokenRow]]:
-        """The windows of each text; none for an empty one."""
+    def rolling(
+        self, texts: Sequence[str], window: int | None = None, stride: int | None = None
+    ) -> list[list[TokenRow]]:
+        """The windows of each text; none for an empty one. `window` is the model's context by default.
+
+        Raises `ModelError` for a window that the model can't hold.
+        """
+        size = window or self.max_length
+        if size > self.max_length:
+            raise ModelError(
+                f"a window of {size} tokens does not fit the model's {self.max_length} tokens of context"
+            )
         encoded = self._encode(texts, self._prefix_text())
-        return [list(rolling_rows(encoded[text], self.prefix, self.max_length)) for text in texts]
+        return [list(rolling_rows(encoded[text], self.prefix, size, stride)) for text in texts]
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of prompts, whole; an empty prompt is the prefix token."""

@@ -12,7 +12,7 @@ from kdbench.errors import ModelError, did_you_mean
 from kdbench.models.adapter import AdapterParams
 from kdbench.models.local_files import LocalFilesAdapter
 from kdbench.models.model_files import ModelFiles
-from kdbench.models.protocols import SCORE_TOKENS
+from kdbench.models.protocols import SCORE_TOKENS, SCORE_WINDOWS
 from kdbench.models.requirements import require
 from kdbench.registry import adapter
 
@@ -72,7 +72,7 @@ class TransformersAdapter(LocalFilesAdapter):
             require("gguf", "accelerate", extra="gguf")
 
     def verbs(self) -> frozenset[str]:
-        return super().verbs() | {SCORE_TOKENS}
+        return super().verbs() | {SCORE_TOKENS, SCORE_WINDOWS}
 
     def fingerprint(self) -> dict[str, str]:
         return {

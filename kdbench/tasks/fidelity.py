@@ -23,6 +23,7 @@ from kdbench.tasks.task import Context, Item, Metric, PairTask
 
 if TYPE_CHECKING:
     from kdbench.models.protocols import Continuation, Scored
+    from kdbench.models.tokens import TokenRow
     from kdbench.tasks.panel import Panel
 
 MOST_TOKENS = 128
@@ -161,13 +162,23 @@ class _Walk:
         return self._together(compare(self.teacher, self.student, rows))
 
     def score_rolling(self, texts: Sequence[str]) -> list[Scored]:
-        from kdbench.models.pair_scoring import compare_rolling
-
         if self.apart:
             return self._separately(
                 self.teacher.score_rolling(texts), self.student.score_rolling(texts)
             )
-        windows = self.teacher.encoder.rolling(texts)
+        return self._in_windows(self.teacher.encoder.rolling(texts))
+
+    def score_windows(self, texts: Sequence[str], window: int, stride: int) -> list[Scored]:
+        if self.apart:
+            return self._separately(
+                self.teacher.score_windows(texts, window, stride),
+                self.student.score_windows(texts, window, stride),
+            )
+        return self._in_windows(self.teacher.encoder.rolling(texts, window, stride))
+
+    def _in_windows(self, windows: Sequence[Sequence[TokenRow]]) -> list[Scored]:
+        from kdbench.models.pair_scoring import compare_rolling
+
         return self._together(compare_rolling(self.teacher, self.student, windows))
 
     def apply_chat_template(self, *arguments: Any, **options: Any) -> str:
@@ -197,6 +208,9 @@ class _Told:
         return self._next(len(requests))
 
     def score_rolling(self, texts: Sequence[str]) -> list[Scored]:
+        return self._next(len(texts))
+
+    def score_windows(self, texts: Sequence[str], window: int, stride: int) -> list[Scored]:
         return self._next(len(texts))
 
     def apply_chat_template(self, *arguments: Any, **options: Any) -> str:

@@ -13,11 +13,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kdbench.errors import TaskError
 from kdbench.models.adapter import Download
-from kdbench.models.protocols import CHAT_TEMPLATE, GENERATE_TEXT, SCORE_ROLLING, SCORE_TEXT
+from kdbench.models.protocols import (
+    CHAT_TEMPLATE,
+    GENERATE_TEXT,
+    SCORE_ROLLING,
+    SCORE_TEXT,
+    SCORE_WINDOWS,
+)
 from kdbench.registry import task
 from kdbench.results.sample import Sample
 from kdbench.tasks.aggregate import OWN
@@ -49,11 +55,30 @@ class ReasoningParams(TaskParams):
     system_instruction: str | None = Field(None, description="text in front of all else")
     gen_kwargs: dict[str, Any] = Field({}, description="generation settings over the task's own")
     overrides: dict[str, Any] = Field({}, description="keys of the task's YAML to replace")
+    window: int | None = Field(
+        None,
+        ge=2,
+        description="perplexity only: tokens of each window; default: the model's context",
+    )
+    stride: int | None = Field(
+        None,
+        ge=1,
+        description="perplexity only: tokens that each further window scores (needs window)",
+    )
     cluster_by: str | None = Field(None, description="document field; equal values share a cluster")
     category: str | None = Field(None, description="document field kept as the sample's category")
     name: str | None = Field(None, description="the name that rows carry, in place of the task's")
     confirm_unsafe_code: bool = Field(False, description="run metrics that execute generated code")
+
     group: str | None = Field(None, description="set by kdbench: the group that named this task")
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> ReasoningParams:
+        if (self.window is None) != (self.stride is None):
+            raise ValueError("window and stride go together")
+        if self.window is not None and self.stride is not None and self.stride > self.window:
+            raise ValueError(f"stride ({self.stride}) is more than window ({self.window})")
+        return self
 
 
 @task("reasoning")
@@ -114,6 +139,8 @@ class Reasoning(ModelTask):
     def verbs(self) -> frozenset[str]:
         self._check()
         verb = _VERBS[self._config.get("output_type", "generate_until")]
+        if self._windows is not None:
+            verb = SCORE_WINDOWS
         return frozenset({verb, CHAT_TEMPLATE} if self.params.apply_chat_template else {verb})
 
     def metrics(self) -> list[Metric]:
@@ -135,6 +162,8 @@ class Reasoning(ModelTask):
             parts["fewshot_seed"] = str(asked.fewshot_seed)
         if asked.apply_chat_template:
             parts["chat"] = "turns" if asked.fewshot_as_multiturn else "one turn"
+        if self._windows is not None:
+            parts["window"], parts["stride"] = (str(count) for count in self._windows)
         if asked.system_instruction is not None:
             parts["system"] = sha256(asked.system_instruction.encode()).hexdigest()[:16]
         if config.get("output_type", "generate_until") == "generate_until":
@@ -247,7 +276,16 @@ class Reasoning(ModelTask):
         from kdbench.tasks.lmeval.scoring import Scoring
 
         names = frozenset(metric.name for metric in self.metrics())
-        return Scoring(self._documents, names, self.params.category)
+        return Scoring(self._documents, names, self.params.category, self._windows)
+
+    @property
+    def _windows(self) -> tuple[int, int] | None:
+        """Size and stride of the windows of a perplexity. Raises `TaskError` for other tasks."""
+        if self.params.window is None or self.params.stride is None:
+            return None
+        if self._config.get("output_type") != "loglikelihood_rolling":
+            raise TaskError(f"{self.label}: only perplexities (rolling) have a window and a stride")
+        return self.params.window, self.params.stride
 
 
 def _is_path(name: str) -> bool:

@@ -24,6 +24,8 @@ class Scoring:
     documents: Documents
     metrics: frozenset[str]
     category: str | None
+    windows: tuple[int, int] | None = None
+    """Size and stride of the windows of rolling scores; None for the model's context, as lm-eval's."""
     _filters_checked: bool = False
 
     def samples(
@@ -35,7 +37,7 @@ class Scoring:
              for request in question.requests]
             for question in questions
         ]  # fmt: skip
-        answers = _ask(model, questions, asked, seed_of)
+        answers = _ask(model, questions, asked, seed_of, self.windows)
         with self.documents.scoring():
             self._filter([request for requests in asked for request in requests])
             return [
@@ -140,6 +142,7 @@ def _ask(
     questions: Sequence[Question],
     asked: Sequence[Sequence[Any]],
     seed_of: Callable[[str], int],
+    windows: tuple[int, int] | None,
 ) -> dict[int, list[Any]]:
     """Answer all requests, one call per verb, and put the answers into them as lm-eval does.
 
@@ -159,13 +162,20 @@ def _ask(
             sent = [Continuation(request.args[0], request.args[1]) for request in requests]
             scored = _checked(model.score_text(sent), len(sent), "score_text")
         else:
-            sent = [request.args[0] for request in requests]
-            scored = _checked(model.score_rolling(sent), len(sent), "score_rolling")
+            texts = [request.args[0] for request in requests]
+            scored = _checked(_rolling(model, texts, windows), len(texts), "score_rolling")
         for request, score in zip(requests, scored, strict=True):
             answers[id(request)] = [score]
             value = (score.logprob, score.greedy) if kind == "loglikelihood" else score.logprob
             request.resps.extend([value] * request.repeats)
     return answers
+
+
+def _rolling(model: Any, texts: list[str], windows: tuple[int, int] | None) -> list[Any]:
+    found: list[Any] = (
+        model.score_rolling(texts) if windows is None else model.score_windows(texts, *windows)
+    )
+    return found
 
 
 def _generate(
