@@ -13,7 +13,7 @@ from kdbench.check.published import Results
 from kdbench.check.report import Finding, interval
 from kdbench.results.scores import columns_of
 from kdbench.results.store import Store
-from kdbench.run.plan import Plan
+from kdbench.run.plan import Plan, PlannedCell
 from kdbench.run.publish import described, sample_file, view_of
 from kdbench.run.until_decided import Referee, Ruling
 from kdbench.suite import Suite
@@ -34,7 +34,7 @@ def referee(suite: Suite) -> Iterator[Referee]:
             findings = judged(
                 claims_of(suite.gates, Setting(live(plan, store), before, replacement))
             )
-            failed = {cell.key for cell in plan.cells if _failed(store, cell.key)}
+            failed = {cell.key for cell in plan.cells if _has_failed(cell, store)}
             left = [finding for finding in findings if _open(finding, failed)]
             return Ruling(
                 undecided=_cells(finding for finding in left if finding.claim.at_any_time),
@@ -55,8 +55,11 @@ def live(plan: Plan, store: Store) -> Results:
     return Results(plan.suite.name, record, lambda name: columns_of(views[name].read()))
 
 
-def _failed(store: Store, key: str) -> bool:
-    record = store.cell(key).record() if key else None
+def _has_failed(cell: PlannedCell, store: Store) -> bool:
+    """Whether a cell failed in this run; one that failed before is tried again."""
+    if not cell.key or cell.reach is None or cell.reach.share == 0:
+        return False
+    record = store.cell(cell.key).record()
     return record is not None and record.status == "failed"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kdbench.results.store import CellStore
 from suites import rows, value, without_timestamps
 
 DOCUMENTS = 2000
@@ -191,6 +192,17 @@ def test_a_model_that_dies_fails_its_cells_and_the_other_gates_are_decided(kdben
         "good": "PASS",
         "poor": "MISSING",
     }
+
+
+def test_a_cell_that_failed_before_is_tried_again(kdbench, tmp_path):
+    suite = write(tmp_path)
+    kdbench("run", suite, "--until-decided", "-q")
+    expected = without_timestamps(table(tmp_path))
+    for path in (tmp_path / "results" / "cells").glob("*/cell.json"):
+        cell = CellStore(path.parent)
+        cell.fail(cell.record(), "the machine was switched off")
+    kdbench("run", suite, "--until-decided", "-q")
+    assert without_timestamps(table(tmp_path)) == expected
 
 
 def test_without_gates_there_is_nothing_to_stop_for(kdbench, tmp_path):
