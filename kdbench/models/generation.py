@@ -170,9 +170,11 @@ def finished(
     turn can be one), then cut from the text without them.
     """
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
+    whole = tokens if end is None else tokens[: end + 1]
     tokens = tokens[:end]
     hit = _first_hit(encoder, tokens, stops)
     tokens = tokens[:hit]
+    ids = tuple(whole if hit is None else tokens)
     text = encoder.decode(tokens)
     kept = cut_at(text, stops)
     count = len(tokens)
@@ -180,7 +182,7 @@ def finished(
         while count and len(encoder.decode(tokens[: count - 1])) >= len(kept):
             count -= 1
     stopped = end is not None or hit is not None or kept != text
-    return Generated(text=kept, tokens=count, finish="stop" if stopped else "length")
+    return Generated(text=kept, tokens=count, finish="stop" if stopped else "length", ids=ids)
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:

@@ -68,11 +68,16 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Text without the stop string, its length in the model's tokens, and why it ended."""
+    """Text without the stop string, its length in the model's tokens, and why it ended.
+
+    `ids` are the generated tokens themselves, the end of text included where it came; empty where an
+    adapter sees only text. They may spell more than `text`: a stop string is cut from the text alone.
+    """
 
     text: str
     tokens: int
     finish: str  # "stop" | "length"
+    ids: tuple[int, ...] = ()
 
 
 @runtime_checkable
