@@ -24,6 +24,7 @@ from typing import Any
 
 from kdbench import __version__, registry
 from kdbench.errors import KdbenchError, ModelError, StoreError, TaskError
+from kdbench.models import torchvision_on_cpu
 from kdbench.models.adapter import LoadSettings
 from kdbench.results.sample import Sample
 from kdbench.results.store import CellRecord, Store
@@ -270,6 +271,7 @@ def main() -> None:
         channel.write(json.dumps({"event": event, **details}) + "\n")
         channel.flush()
 
+    torchvision_on_cpu.mend()
     orders = _orders()
     worker = Worker(emit)
     while (order := orders.get()) is not None:
