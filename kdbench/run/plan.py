@@ -13,7 +13,7 @@ from kdbench.results.hardware import hardware_id
 from kdbench.results.store import CellRecord, Store, cell_key
 from kdbench.run.arrival import PROTOCOL, Reach
 from kdbench.suite import PairSpec, Suite, TaskSpec
-from kdbench.tasks.task import Metric, PairTask, Task
+from kdbench.tasks.task import Metric, ModelTask, PairTask, Task
 
 SAMPLE_FORMAT = 1
 """Raised when the meaning of stored samples changes, so that old cells are not mistaken for new ones."""
@@ -61,6 +61,8 @@ class PlannedCell:
     problem: str = ""
     skipped: bool = False
     reach: Reach | None = None
+    basis: str = ""
+    """Key of the cell whose samples this one works on."""
 
     @property
     def done(self) -> bool:
@@ -84,13 +86,26 @@ class Plan:
     def todo(self) -> list[PlannedCell]:
         """Cells to measure; two names for the same model share one."""
         left = [cell for cell in self.cells if not cell.done and not cell.problem]
-        return list({cell.key: cell for cell in reversed(left)}.values())[::-1]
+        furthest: dict[str, PlannedCell] = {}
+        for cell in left:
+            known = furthest.setdefault(cell.key, cell)
+            furthest[cell.key] = max(known, cell, key=_extent)
+        return list(furthest.values())
+
+    def bases_of(self, cells: Iterable[PlannedCell]) -> list[PlannedCell]:
+        """The cells that `cells` rest on and that are not measured yet."""
+        wanted = {cell.basis for cell in cells}
+        return [cell for cell in self.todo if cell.key in wanted]
 
     def reaching(self, reaches: Mapping[str, Reach]) -> Plan:
         """The plan with every cell's reach, by key; cells that are not named are not measured at all."""
         nowhere = Reach(0.0)
         cells = [replace(cell, reach=reaches.get(cell.key, nowhere)) for cell in self.cells]
         return replace(self, cells=cells)
+
+
+def _extent(cell: PlannedCell) -> float:
+    return float("inf") if cell.limit is None else cell.limit
 
 
 def by_models(cells: Iterable[PlannedCell]) -> dict[tuple[str, ...], list[PlannedCell]]:
@@ -115,9 +130,11 @@ def subjects(task: Task, pairs: Sequence[PairSpec]) -> list[Subject]:
 
 
 def ingredients(
-    task: Task, models: dict[str, dict[str, str]], seed: int, hardware: str
+    task: Task, models: dict[str, dict[str, str]], seed: int, hardware: str, basis: str = ""
 ) -> dict[str, Any]:
-    """Everything that can change a cell's answers; `models` maps roles to fingerprints."""
+    """Everything that can change a cell's answers; `models` maps roles to fingerprints, and `basis` is the
+    key of the cell that it rests on.
+    """
     found: dict[str, Any] = {
         "format": SAMPLE_FORMAT,
         "task": task.name,
@@ -128,13 +145,15 @@ def ingredients(
         "models": models,
         "seed": seed,
     }
+    if basis:
+        found["basis"] = basis
     if task.timing:
         found["hardware"] = hardware
     return found
 
 
 def make_plan(suite: Suite, store: Store) -> Plan:
-    """Look at every cell of `suite`; nothing is loaded, fetched or written."""
+    """Look at every cell of `suite`, and at those that they rest on; nothing is loaded, fetched or written."""
     adapters: dict[str, Adapter] = {}
     downloads: dict[str, tuple[str, Download]] = {}
 
@@ -149,42 +168,70 @@ def make_plan(suite: Suite, store: Store) -> Plan:
     def fingerprint(name: str) -> dict[str, str]:
         return {"adapter": adapter(name).name, **adapter(name).fingerprint()}
 
+    def planned(spec: TaskSpec, task: Task, subject: Subject) -> PlannedCell:
+        protocol = task.protocol()
+        if spec.limit is not None:
+            protocol["limit"] = str(spec.limit)
+        hardware = hardware_id(suite.models[subject.models[-1]].load.device)
+        common = (spec.label, task.group, spec, subject, spec.limit, protocol, task.metrics())
+        basis = ""
+        try:
+            if isinstance(task, PairTask):
+                _check_tokenizers(task, adapter(subject.teacher), adapter(subject.student))
+                _check_verbs(task, task.verbs(), subject.teacher, adapter(subject.teacher))
+                _check_verbs(task, task.student_verbs(), subject.student, adapter(subject.student))
+                basis = rested_on(spec, task, subject.teacher)
+            else:
+                _check_verbs(task, task.verbs(), subject.model, adapter(subject.model))
+            roles = {role: fingerprint(name) for role, name in asdict(subject).items() if name}
+            parts = ingredients(task, roles, suite.settings.seed, hardware, basis)
+        except KdbenchError as error:
+            skipped = isinstance(error, SettingsConflictError)
+            return PlannedCell(*common, "", {}, hardware, None, str(error), skipped)
+        key = cell_key(parts)
+        record = store.cell(key).record()
+        return PlannedCell(*common, key, parts, hardware, record, basis=basis)
+
+    bases: dict[str, PlannedCell] = {}
+
+    def rested_on(spec: TaskSpec, task: PairTask, teacher: str) -> str:
+        """Key of the cell that a pair of `teacher` rests on; it goes as far as the widest of them."""
+        basis = task.basis()
+        if basis is None:
+            return ""
+        cell = planned(_spec_of(basis, spec), basis, Subject(model=teacher))
+        if cell.problem:
+            error = SettingsConflictError if cell.skipped else KdbenchError
+            raise error(f"{cell.label} on {teacher}: {cell.problem}")
+        bases[cell.key] = max(bases.get(cell.key, cell), cell, key=_extent)
+        return cell.key
+
     cells = []
     for spec in suite.tasks:
         task = spec.build()
         for item in task.downloads():
             downloads.setdefault(item.what, (spec.label, item))
-        protocol = task.protocol()
-        if spec.limit is not None:
-            protocol["limit"] = str(spec.limit)
-        for subject in subjects(task, suite.pairs):
-            hardware = hardware_id(suite.models[subject.models[-1]].load.device)
-            common = (spec.label, task.group, spec, subject, spec.limit, protocol, task.metrics())
-            try:
-                if isinstance(task, PairTask):
-                    _check_tokenizers(task, adapter(subject.teacher), adapter(subject.student))
-                for name in subject.models:
-                    _check_verbs(task, name, adapter(name))
-                roles = (
-                    {"model": fingerprint(subject.model)}
-                    if subject.model
-                    else {
-                        "teacher": fingerprint(subject.teacher),
-                        "student": fingerprint(subject.student),
-                    }
-                )
-                parts = ingredients(task, roles, suite.settings.seed, hardware)
-            except KdbenchError as error:
-                skipped = isinstance(error, SettingsConflictError)
-                cells.append(PlannedCell(*common, "", {}, hardware, None, str(error), skipped))
-                continue
-            key = cell_key(parts)
-            cells.append(PlannedCell(*common, key, parts, hardware, store.cell(key).record()))
-    return Plan(suite, cells, list(downloads.values()))
+        cells += [planned(spec, task, subject) for subject in subjects(task, suite.pairs)]
+    listed = {(cell.key, cell.limit) for cell in cells}
+    own = [cell for cell in bases.values() if (cell.key, cell.limit) not in listed]
+    return Plan(suite, [*own, *cells], list(downloads.values()))
 
 
-def _check_verbs(task: Task, name: str, adapter: Adapter) -> None:
-    missing = sorted(task.verbs() - adapter.verbs())
+def _spec_of(basis: ModelTask, above: TaskSpec) -> TaskSpec:
+    """A basis as if the suite had listed it beside the task that rests on it."""
+    return above.model_copy(
+        update={
+            "task": basis.name,
+            "params": basis.params,
+            "label": basis.label,
+            "group": basis.group,
+            "metrics": tuple(metric.name for metric in basis.metrics()),
+        }
+    )
+
+
+def _check_verbs(task: Task, verbs: frozenset[str], name: str, adapter: Adapter) -> None:
+    missing = sorted(verbs - adapter.verbs())
     if missing:
         raise KdbenchError(
             f"{task.label} needs {', '.join(missing)}, which the model {name!r} (adapter "
@@ -236,6 +283,7 @@ def _order(
                 "share": cell.reach.share if cell.reach else None,
                 "ingredients": cell.ingredients,
                 "hardware": cell.hardware,
+                "basis": cell.basis,
             }
             for cell in cells
         ],

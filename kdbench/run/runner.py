@@ -84,7 +84,11 @@ def run_suite(
             if referee is not None:
                 reaches = measure_until_decided(plan, store, workers, referee, on_event)
             else:
-                workers.execute(orders_of(suite, store, todo), on_event)
+                first = plan.bases_of(todo)
+                rest = [cell for cell in todo if cell not in first]
+                if first:
+                    workers.execute(orders_of(suite, store, first), on_event, stay=bool(rest))
+                workers.execute(orders_of(suite, store, rest), on_event)
     measured = time.perf_counter()
     again = make_plan(suite, store) if todo else plan
     if early:

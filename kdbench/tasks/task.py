@@ -8,8 +8,8 @@ durably; the task never sees the store, the suite or another model. Everything e
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -34,7 +34,8 @@ class TaskParams(BaseModel):
 class Metric:
     """One number that a task emits.
 
-    `aggregation` names how per-sample scores become the number (`kdbench.tasks.aggregate`).
+    `aggregation` names how per-sample scores become the number (`kdbench.tasks.aggregate`). A metric of
+    pairs that is `compared` is told apart between the students of one teacher, too.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Metric:
     better: Literal["higher", "lower"]
     about: str
     aggregation: str = "mean"
+    compared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a measurement may depend on besides its items."""
+    """What a measurement may depend on besides its items.
+
+    `basis` has the samples of the task's basis by their ids (`PairTask.basis`).
+    """
 
     seed: int
+    basis: Mapping[str, Sample] = field(default_factory=dict)
 
     def sample_seed(self, sample_id: str) -> int:
         """The sample's own 63-bit seed, from (suite seed, sample id)."""
@@ -165,6 +171,16 @@ class PairTask(Task):
 
     same_tokenizer: ClassVar[bool] = False
     """True where token distributions are compared; pairs that differ are skipped with the reason."""
+
+    def student_verbs(self) -> frozenset[str]:
+        """Verbs that the student must have, where they are not those of the teacher."""
+        return self.verbs()
+
+    def basis(self) -> ModelTask | None:
+        """A task whose samples on the teacher this one works on: a cell of its own, measured first and
+        shared by all that rest on it. Its items have the ids of this task's items.
+        """
+        return None
 
     @abstractmethod
     def measure(
