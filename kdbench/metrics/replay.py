@@ -130,9 +130,7 @@ def _checked(values: npt.ArrayLike, index: int, depth: int) -> Floats:
 
 def _nothing(gamma: int, lengths: npt.NDArray[np.int64]) -> Replay:
     drafted, tested, accepted = np.zeros((3, len(lengths), gamma))
-    return Replay(
-        gamma, lengths.astype(float), np.zeros(len(lengths)), drafted, tested, accepted
-    )
+    return Replay(gamma, lengths.astype(float), np.zeros(len(lengths)), drafted, tested, accepted)
 
 
 def _groups(lengths: npt.NDArray[np.int64]) -> Iterator[list[int]]:

@@ -78,7 +78,12 @@ class ClassConditionalPipeline(DiffusionPipeline):
         return ImagePipelineOutput(images=made) if return_dict else (made,)
 
     def _predicted(
-        self, seen: torch.Tensor, step: torch.Tensor, labels: torch.Tensor, scale: float, null: int | None
+        self,
+        seen: torch.Tensor,
+        step: torch.Tensor,
+        labels: torch.Tensor,
+        scale: float,
+        null: int | None,
     ) -> torch.Tensor:
         if null is None:
             return self.unet(seen, step, class_labels=labels).sample  # type: ignore[no-any-return]

@@ -48,7 +48,9 @@ def decoded(content: bytes, name: str) -> Image:
                 f"{name}: more than 8 bits a channel (mode {mode}); round it to 8 bits first"
             )
         if mode in ("CMYK", "LAB", "HSV"):
-            raise ModelError(f"{name}: its colours are {mode}; convert it to RGB by its profile first")
+            raise ModelError(
+                f"{name}: its colours are {mode}; convert it to RGB by its profile first"
+            )
         picture.load()
         if picture.has_transparency_data:
             alpha = np.asarray(picture.convert("RGBA"))[..., 3]
@@ -57,8 +59,10 @@ def decoded(content: bytes, name: str) -> Image:
         return np.asarray(picture.convert("RGB"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         reason = str(error).replace(repr(error), "")
-        kind = "can't be read as an image" if isinstance(error, UnidentifiedImageError) else (
-            f"is damaged or cut short ({' '.join(reason.split())[:120]})"
+        kind = (
+            "can't be read as an image"
+            if isinstance(error, UnidentifiedImageError)
+            else (f"is damaged or cut short ({' '.join(reason.split())[:120]})")
         )
         raise ModelError(f"{name}: {kind}; make the image again") from error
 
@@ -230,7 +234,9 @@ def _rows(place: str, text: str) -> list[Mapping[str, Any]]:
     """A table's lines as mappings, by the file's ending."""
     try:
         if place.endswith((".csv", ".tsv")):
-            return list(csv.DictReader(io.StringIO(text), delimiter="\t" if place[-3] == "t" else ","))
+            return list(
+                csv.DictReader(io.StringIO(text), delimiter="\t" if place[-3] == "t" else ",")
+            )
         if place.endswith(".json"):
             whole = json.loads(text)
             rows = list(whole.values()) if isinstance(whole, dict) else whole

@@ -35,7 +35,9 @@ class ImageFolderParams(AdapterParams):
 
 @adapter("image_folder")
 class ImageFolderAdapter(Adapter):
-    about = "images made elsewhere: a folder or zip archive, prompts or labels in a table beside them"
+    about = (
+        "images made elsewhere: a folder or zip archive, prompts or labels in a table beside them"
+    )
     Params = ImageFolderParams
     params: ImageFolderParams
     version: ClassVar[int] = 1

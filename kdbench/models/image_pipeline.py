@@ -28,7 +28,12 @@ class ImagePipeline:
     """Answers `generate_images`; one generator an image, on the CPU, so that no device or batch matters."""
 
     def __init__(
-        self, pipeline: Any, arguments: dict[str, Any], device: str, batch_size: int | None, whose: str
+        self,
+        pipeline: Any,
+        arguments: dict[str, Any],
+        device: str,
+        batch_size: int | None,
+        whose: str,
     ) -> None:
         self.pipeline = pipeline
         self.whose = whose

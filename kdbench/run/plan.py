@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
+from kdbench import registry
 from kdbench.errors import KdbenchError, SettingsConflictError
 from kdbench.models.adapter import Adapter, Download
 from kdbench.results.hardware import hardware_id
 from kdbench.results.store import CellRecord, Store, cell_key
 from kdbench.run.arrival import PROTOCOL, Reach
 from kdbench.suite import PairSpec, Suite, TaskSpec
-from kdbench.tasks.task import Metric, ModelTask, PairTask, Task
+from kdbench.tasks.task import CODE_NOT_ALLOWED, Metric, ModelTask, PairTask, Task
 
 SAMPLE_FORMAT = 1
 """Raised when the meaning of stored samples changes, so that old cells are not mistaken for new ones."""
@@ -65,6 +66,11 @@ class PlannedCell:
     """Key of the cell whose samples this one works on."""
 
     @property
+    def executes_code(self) -> bool:
+        task: type[Task] = registry.tasks.get(self.spec.task)
+        return task.executes_code
+
+    @property
     def done(self) -> bool:
         return self.record is not None and self.record.covers(self.limit)
 
@@ -81,6 +87,13 @@ class Plan:
     suite: Suite
     cells: list[PlannedCell]
     downloads: list[tuple[str, Download]]
+    allow_code_execution: bool = False
+
+    @property
+    def executing(self) -> list[str]:
+        """Labels of the tasks that would run generated code."""
+        left = [cell.label for cell in self.cells if not cell.done and cell.executes_code]
+        return list(dict.fromkeys(left))
 
     @property
     def todo(self) -> list[PlannedCell]:
@@ -102,6 +115,19 @@ class Plan:
         nowhere = Reach(0.0)
         cells = [replace(cell, reach=reaches.get(cell.key, nowhere)) for cell in self.cells]
         return replace(self, cells=cells)
+
+    def allowing(self, code_execution: bool) -> Plan:
+        """The plan with what the person who runs it allows; cells that ask for more are refused.
+
+        No key depends on it: results are the same whoever has allowed them.
+        """
+        cells = [
+            replace(cell, key="", problem=f"{cell.label} {CODE_NOT_ALLOWED}")
+            if cell.executes_code and not (code_execution or cell.done or cell.problem)
+            else cell
+            for cell in self.cells
+        ]
+        return replace(self, cells=cells, allow_code_execution=code_execution)
 
 
 def _extent(cell: PlannedCell) -> float:
@@ -250,15 +276,16 @@ def _check_tokenizers(task: PairTask, teacher: Adapter, student: Adapter) -> Non
         )
 
 
-def orders_of(suite: Suite, store: Store, cells: Iterable[PlannedCell]) -> list[dict[str, Any]]:
+def orders_of(plan: Plan, store: Store, cells: Iterable[PlannedCell]) -> list[dict[str, Any]]:
     """Work orders for `cells`, one for each set of models."""
-    return [_order(suite, store, models, own) for models, own in by_models(cells).items()]
+    return [_order(plan, store, models, own) for models, own in by_models(cells).items()]
 
 
 def _order(
-    suite: Suite, store: Store, models: tuple[str, ...], cells: Sequence[PlannedCell]
+    plan: Plan, store: Store, models: tuple[str, ...], cells: Sequence[PlannedCell]
 ) -> dict[str, Any]:
     """The JSON that tells a worker what to load and measure."""
+    suite = plan.suite
     return {
         "root": str(store.root.resolve()),
         "models": {
@@ -271,6 +298,7 @@ def _order(
         },
         "folder": str(suite.folder),
         "seed": suite.settings.seed,
+        "allow_code_execution": plan.allow_code_execution,
         "block": max(MIN_BLOCK, *(suite.models[name].load.batch_size or 0 for name in models)),
         "cells": [
             {

@@ -121,7 +121,7 @@ def _count(
             on_event(event)
 
     nowhere = [replace(cell, reach=Reach(0.0)) for cell in cells]
-    workers.execute(orders_of(plan.suite, store, nowhere), listen)
+    workers.execute(orders_of(plan, store, nowhere), listen)
     return counts
 
 
@@ -137,7 +137,7 @@ def _execute(
         if event["event"] != "done":
             on_event(event)
 
-    workers.execute(orders_of(plan.suite, store, cells), listen)
+    workers.execute(orders_of(plan, store, cells), listen)
     return failed
 
 

@@ -130,7 +130,7 @@ class Worker:
         built = time.perf_counter()
 
         store = Store(Path(order["root"])).cell(cell["key"])
-        context = Context(order["seed"], self._basis(order, cell))
+        context = Context(order["seed"], self._basis(order, cell), order["allow_code_execution"])
         known = store.record()
         record = CellRecord(
             cell["key"],

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from kdbench.tasks.panel import Panel
 
 
+CODE_NOT_ALLOWED = "runs programs that models write; allow that, in a sandbox, with: kdbench run --allow-code-execution"
+
+
 class TaskParams(BaseModel):
     """The task's own keys in a suite; unknown keys are errors."""
 
@@ -65,6 +68,8 @@ class Context:
 
     seed: int
     basis: Mapping[str, Sample] = field(default_factory=dict)
+    allow_code_execution: bool = False
+    """Whether the person who started the run lets generated code run; no suite can say so."""
 
     def sample_seed(self, sample_id: str) -> int:
         """The sample's own 63-bit seed, from (suite seed, sample id)."""
@@ -84,6 +89,8 @@ class Task(ABC):
     """The parameter that `- name/value` sets in a suite's task list, if there is one."""
     timing: ClassVar[bool] = False
     """True where the hardware is part of what is measured, hence of the cell's key."""
+    executes_code: ClassVar[bool] = False
+    """True where programs that a model wrote are run: only with `Context.allow_code_execution`."""
 
     def __init__(self, params: Any, folder: Path) -> None:
         """`folder` is the suite's: relative paths in `params` start there."""

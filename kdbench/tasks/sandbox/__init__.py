@@ -23,6 +23,6 @@ What a program may try, and what it gets:
 
 Not defended against: flaws of the kernel, a program that knows the tests by heart, and side channels of time.
 
-Linux only, x86-64 or AArch64, kernel 5.12 or newer; as root, or as any user where unprivileged user namespaces
-are allowed. Where a wall can't be had nothing runs (`walls`).
+Linux only, x86-64 or AArch64, kernel 5.12 or newer; as root, or as any user where unprivileged user
+namespaces are allowed. Where a wall can't be had nothing runs (`walls`).
 """

@@ -70,14 +70,11 @@ def _reply(module: ModuleType, asked: Any, objects: list[Any], keep: Any) -> Any
         return {"value": encode(value, keep)}
     target = objects[asked["of"]]
     if kind == "call":
-        args, kwargs = decode(asked["args"], objects.__getitem__), decode(
-            asked["kwargs"], objects.__getitem__
-        )
-        found = target(*args, **kwargs)
-        reply = {"value": encode(found, keep)}
-        after = [encode(one, lambda value: {"lost": True}) for one in args]
-        if after != asked["args"]["list"]:
-            reply["args"] = {"list": after}
+        args = decode(asked["args"], objects.__getitem__)
+        kwargs = decode(asked["kwargs"], objects.__getitem__)
+        reply = {"value": encode(target(*args, **kwargs), keep)}
+        if any(isinstance(one, (list, dict, set)) for one in args):
+            reply["args"] = {"list": [encode(one, keep) for one in args]}
         return reply
     if kind == "get":
         return {"value": encode(getattr(target, asked["name"]), keep)}

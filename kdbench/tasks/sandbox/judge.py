@@ -120,7 +120,11 @@ def _verdict(job: dict[str, Any]) -> dict[str, Any]:
         compiled = True
         begun = receive(CHANNEL)
         if "raise" in begun:
-            return {"verdict": "error", "why": ": ".join(map(str, begun["raise"])), "compiled": True}
+            return {
+                "verdict": "error",
+                "why": ": ".join(map(str, begun["raise"])),
+                "compiled": True,
+            }
         _run(job)
     except WireError as error:
         return {"verdict": "ended", "why": str(error), "compiled": compiled}
@@ -152,7 +156,8 @@ def _run(job: dict[str, Any]) -> None:
 
 def _unknown(trees: Sequence[ast.AST], known: set[str]) -> list[str]:
     """Names that tests use and nobody but the program can give them."""
-    used, made = [], {*known, *vars(builtins)}
+    used: list[str] = []
+    made = {*known, *vars(builtins)}
     for tree in trees:
         for node in ast.walk(tree):
             if isinstance(node, ast.Name):

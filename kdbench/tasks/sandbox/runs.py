@@ -81,7 +81,7 @@ def _judge(program: Program, limits: Limits, root: str) -> Verdict:
         "tests": json.dumps(tests),
         "root": root,
         "python": _python(),
-        "shown": _shown(),
+        "shown": shown(),
         **asdict(limits),
     }
     told = _ask_warden(job, limits.wall_seconds + _SPARE)
@@ -125,7 +125,7 @@ def _python() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
 
 
-def _shown() -> list[str]:
+def shown() -> list[str]:
     """What the room shows of the machine, parents before their children."""
     prefix = Path(sys.base_prefix)
     own = [Path(_python()), prefix / "lib", prefix / "lib64"]

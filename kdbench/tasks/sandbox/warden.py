@@ -61,7 +61,10 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
     calls = seccomp.program()
     theirs, ours = socket.socketpair()
     verdict_read, verdict_write = os.pipe()
-    program, tests = _held(job["program"].encode("utf-8", "surrogatepass")), _held(job["tests"].encode())
+    program, tests = (
+        _held(job["program"].encode("utf-8", "surrogatepass")),
+        _held(job["tests"].encode()),
+    )
     began = time.monotonic()
     candidate = _start(job, "candidate", [program, theirs.fileno()], uid, calls)
     judge = _start(job, "judge", [tests, ours.fileno(), verdict_write], uid, calls)
@@ -133,8 +136,8 @@ def _build_root(job: dict[str, Any]) -> None:
     here = Path(__file__).parent
     inside = root / "inside/kdbench/tasks/sandbox"
     inside.mkdir(parents=True)
-    for folder in (inside, *inside.parents[:2]):
-        (folder / "__init__.py").touch()
+    for package in (inside, *inside.parents[:2]):
+        (package / "__init__.py").touch()
     for name in _INSIDE:
         (inside / f"{name}.py").write_bytes((here / f"{name}.py").read_bytes())
     for folder in ("work", "dev"):
@@ -169,10 +172,10 @@ def _start(
     stem = os.fork()
     if stem:
         os.close(tell)
-        pid = os.read(watch, 16)
-        if not pid.strip().isdigit():
-            raise OSError(0, pid.decode() + os.read(watch, 1000).decode())
-        return Inmate(int(pid), stem, watch)
+        told = os.read(watch, 16).decode()
+        if not told.strip().isdigit():
+            raise OSError(0, told + os.read(watch, 1000).decode())
+        return Inmate(int(told), stem, watch)
     try:
         kernel.die_with_parent(signal.SIGKILL)
         kernel.unshare(kernel.NEW_PIDS, "PID namespace")

@@ -73,7 +73,8 @@ def encode(value: Any, keep: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
         pairs = dict.items(value)
         return {"dict": [[encode(key, keep), encode(part, keep)] for key, part in pairs]}
-    for kind in (list, tuple, set, frozenset, deque):
+    kinds: tuple[Any, ...] = (list, tuple, set, frozenset, deque)
+    for kind in kinds:
         if isinstance(value, kind):
             return {kind.__name__: [encode(part, keep) for part in kind.__iter__(value)]}
     if isinstance(value, range):
