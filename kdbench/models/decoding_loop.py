@@ -143,7 +143,7 @@ class DecodingLoop:
         self._choose(flight.rows, self._step(flight), rules, watch)
         return self._narrowed(flight, _going_on(flight.rows, rules))
 
-    def _prefix(self, prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    def _prefix(self, prompts: Sequence[list[int]]) -> tuple[int, ...]:
         """The beginning that all prompts share, where sharing it is worth while and possible."""
         if not self._shares or len(prompts) < 2:
             return ()

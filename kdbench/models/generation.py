@@ -26,13 +26,16 @@ from kdbench.models.tokens import TextEncoder
 
 PASSED_ON = frozenset({"repetition_penalty", "no_repeat_ngram_size", "min_new_tokens"})
 KNOWN_OPTIONS = PASSED_ON | {"min_p", "do_sample"}
-_OVERRULED = frozenset(
-    "bos_token_id eos_token_id pad_token_id decoder_start_token_id transformers_version "
-    "_from_model_config do_sample temperature top_p top_k min_p typical_p epsilon_cutoff eta_cutoff "
-    "max_length max_new_tokens use_cache cache_implementation num_beams num_return_sequences "
-    "early_stopping length_penalty output_attentions output_hidden_states output_scores output_logits "
-    "return_dict_in_generate".split()
-)
+# fmt: off
+_OVERRULED = frozenset({
+    "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id",
+    "transformers_version", "_from_model_config", "do_sample", "temperature", "top_p", "top_k",
+    "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "max_length", "max_new_tokens",
+    "use_cache", "cache_implementation", "num_beams", "num_return_sequences", "early_stopping",
+    "length_penalty", "output_attentions", "output_hidden_states", "output_scores",
+    "output_logits", "return_dict_in_generate",
+})
+# fmt: on
 """Settings of a generation configuration that change no text here: prompts have their own, or they
 belong to beams, to transformers' sampling, or to what `generate` gives back."""
 
@@ -147,7 +150,8 @@ class TextGenerator:
         if loop.agrees():
             return loop
         _log.warning(
-            "%s keeps no cache that rows can join and leave; texts are generated batch by batch", name
+            "%s keeps no cache that rows can join and leave; texts are generated batch by batch",
+            name,
         )
         return None
 
@@ -296,9 +300,7 @@ def _defaults(model: Any) -> dict[str, Any]:
     """What the model's generation configuration sets besides."""
     given = model.generation_config.to_diff_dict()
     return {
-        name: value
-        for name, value in given.items()
-        if name not in _OVERRULED and value is not None
+        name: value for name, value in given.items() if name not in _OVERRULED and value is not None
     }
 
 

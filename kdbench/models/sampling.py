@@ -18,9 +18,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
-def gumbel_noise(
-    seeds: torch.Tensor, step: int | torch.Tensor, vocabulary: int
-) -> torch.Tensor:
+def gumbel_noise(seeds: torch.Tensor, step: int | torch.Tensor, vocabulary: int) -> torch.Tensor:
     """[len(seeds), vocabulary] standard Gumbel noise in float32, for one step of several samples.
 
     `seeds` is int64, and so is `step` where each sample is at its own; the stream of a sample is

@@ -136,7 +136,9 @@ class TokenScorer:
         token_cost = 6.0 * getattr(config, "hidden_size", 512)
         most = min(self.limits.tokens, 4096)
         for prefixes in (True, False):
-            layout = Layout(token_cost, most, attention_window(self.model.config), prefixes=prefixes)
+            layout = Layout(
+                token_cost, most, attention_window(self.model.config), prefixes=prefixes
+            )
             if self._agrees(layout):
                 return layout
         _log.warning(
