@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from kdbench.tasks.panel import Panel
 
 
-CODE_NOT_ALLOWED = "runs programs that models write; allow that, in a sandbox, with: kdbench run --allow-code-execution"
+CODE_NOT_ALLOWED = (
+    "runs programs that models write; "
+    "allow that, in a sandbox, with: kdbench run --allow-code-execution"
+)
 
 
 class TaskParams(BaseModel):

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from kdbench.tasks.sandbox.wire import WireError, decode, encode, receive, send
 
@@ -101,7 +101,7 @@ def _exception(name: str, words: str) -> Exception:
     return ProgramError(f"{name}: {words}")
 
 
-def main() -> None:
+def main() -> NoReturn:
     with os.fdopen(0, "rb", closefd=False) as file:
         job = json.loads(file.read())
     os.dup2(1, 0)
