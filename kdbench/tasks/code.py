@@ -116,6 +116,8 @@ class Code(ModelTask):
         }
 
     def data_fingerprint(self) -> str:
+        if self.params.file is not None:
+            code_problems.check_file(self.params.problems, self.folder / self.params.file)
         return self._asked.data_fingerprint()
 
     def downloads(self) -> list[Download]:
@@ -130,7 +132,8 @@ class Code(ModelTask):
         require_walls()
         items = self._asked.items(limit)
         for item in items:
-            code_problems.check(self.params.problems, item.payload.document, item.index)
+            where = f"{self.label}, document {item.index}"
+            code_problems.check(self.params.problems, item.payload.document, where)
         return items
 
     def measure(self, model: Any, items: Sequence[Item], context: Context) -> list[Sample]:

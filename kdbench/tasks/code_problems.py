@@ -7,6 +7,8 @@ imported and without walls, are left out of the recipe.
 from __future__ import annotations
 
 import ast
+import gzip
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +34,9 @@ def recipe(problems: str, instruct: bool, file: str | None) -> dict[str, Any]:
     config = yamls.read(path)
     for key in ("unsafe_code", "filter_list", "metadata"):
         config.pop(key, None)
-    config["metric_list"] = [{"metric": "bypass"}]
+    config["metric_list"] = [
+        {"metric": "bypass", "aggregation": "bypass", "higher_is_better": True}
+    ]
     config["repeats"] = 1
     shots = config.get("fewshot_config")
     if shots and isinstance(shots.get("samples"), yamls.FunctionReference):
@@ -62,21 +66,39 @@ def program(problems: str, instruct: bool, document: Mapping[str, Any], answer: 
     return Program(source, (setup, *tests), _asked_for(document["code"], tests))
 
 
-def check(problems: str, document: Mapping[str, Any], index: int) -> None:
+def check_file(problems: str, path: Path) -> None:
+    """Raises `TaskError` for the first line of a file that is no problem of the set's own format."""
+    opened = (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".gz"
+        else path.open(encoding="utf-8")
+    )
+    with opened as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                document = json.loads(line)
+                if not isinstance(document, dict):
+                    raise ValueError("not an object")
+            except ValueError as error:
+                raise TaskError(f"{path}:{number}: not a line of JSON: {error}") from error
+            check(problems, document, f"{path}:{number}")
+
+
+def check(problems: str, document: Mapping[str, Any], where: str) -> None:
     """Raises `TaskError` where a document lacks a field, or its own tests don't compile."""
     missing = [name for name in _NEEDED[problems] if name not in document]
     if missing:
         raise TaskError(
-            f"code/{problems}: document {index} has no field {missing[0]!r} (it has "
-            f"{', '.join(map(str, document))}); is it in {problems}'s own format?"
+            f"{where}: no field {missing[0]!r} (there are {', '.join(map(str, document))}); problems have "
+            f"to be in {problems}'s own format: {', '.join(_NEEDED[problems])}"
         )
     try:
         for test in program(problems, False, document, "").tests:
             ast.parse(test)
     except SyntaxError as error:
-        raise TaskError(
-            f"code/{problems}: the tests of document {index} don't compile: {error}"
-        ) from error
+        raise TaskError(f"{where}: the problem's own tests don't compile: {error}") from error
 
 
 def _complete(prompt: str) -> str:

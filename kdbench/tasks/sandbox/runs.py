@@ -122,13 +122,16 @@ class Warden:
         if sys.platform != "linux":
             raise TaskError(f"generated code can't be run on {sys.platform}. {REMEDY}")
         start = "from kdbench.tasks.sandbox.warden import main; main()"
-        self._process = subprocess.Popen(
-            [_python(), "-S", "-s", "-P", "-c", start],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={"PYTHONPATH": str(_PACKAGES), "PYTHONHASHSEED": "0", "LANG": "C.UTF-8"},
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [_python(), "-S", "-s", "-P", "-c", start],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={"PYTHONPATH": str(_PACKAGES), "PYTHONHASHSEED": "0", "LANG": "C.UTF-8"},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TaskError(f"generated code can't be run here: {error}. {REMEDY}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
