@@ -68,22 +68,18 @@ def program(problems: str, instruct: bool, document: Mapping[str, Any], answer: 
 
 def check_file(problems: str, path: Path) -> None:
     """Raises `TaskError` for the first line of a file that is no problem of the set's own format."""
-    opened = (
-        gzip.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".gz"
-        else path.open(encoding="utf-8")
-    )
-    with opened as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                document = json.loads(line)
-                if not isinstance(document, dict):
-                    raise ValueError("not an object")
-            except ValueError as error:
-                raise TaskError(f"{path}:{number}: not a line of JSON: {error}") from error
-            check(problems, document, f"{path}:{number}")
+    raw = path.read_bytes()
+    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8", "replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            document = json.loads(line)
+        except ValueError as error:
+            raise TaskError(f"{path}:{number}: not a line of JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise TaskError(f"{path}:{number}: no problem, but a {type(document).__name__}")
+        check(problems, document, f"{path}:{number}")
 
 
 def check(problems: str, document: Mapping[str, Any], where: str) -> None:
@@ -126,11 +122,15 @@ def _asked_for(code: str, tests: list[str]) -> tuple[str, ...]:
 
 
 def _in_fence(answer: str) -> str:
-    """The first fenced block of an answer whose prompt has opened one; empty where it never ends."""
-    found = re.search(r"```(?:\w+)?\n?(.*?)\n?```", _FENCE + answer, re.DOTALL)
-    if not found:
-        found = re.search(r"```\n?(.*?)\n?```", answer.replace("```python", _FENCE), re.DOTALL)
-    return found[1] if found else ""
+    """The program in an answer whose prompt has opened a fence: up to its end, or in one of its own.
+
+    lm-eval 0.4.13 takes an answer's first word for the name of a language, so that a program beginning with
+    `def` loses it and can't compile; here it does not.
+    """
+    before, _, after = answer.partition(_FENCE)
+    if before.strip():
+        return before
+    return re.sub(r"\A\w*\n", "", after).partition(_FENCE)[0]
 
 
 def _literal(reference: yamls.FunctionReference) -> Any:

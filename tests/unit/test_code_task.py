@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def test_reference_code_of_mbpp_passes_and_that_of_the_next_problem_fails():
     right = [reference("mbpp", one) for one in chosen]
     wrong = [
         code_problems.program("mbpp", False, one, other["code"])
-        for one, other in zip(chosen[:10], chosen[1:11], strict=True)
+        for one, other in pairwise(chosen[:11])
     ]
     verdicts = judge([*right, *wrong], Limits())
     assert [v for v in verdicts[: len(right)] if not v.passed] == []
@@ -146,9 +147,10 @@ def test_in_a_chat_the_program_is_what_stands_in_the_fence():
 
     document = lines(MBPP)[0]
     task = code(MBPP, problems="mbpp", apply_chat_template=True)
-    writer = Chatty([document["code"] + "\n```\nExplained."])
-    (sample,) = task.measure(writer, task.items(1), ALLOWED)
-    assert sample.scores["pass@1"] == 1
+    for form in ("{}\n```\nExplained.", "\n```python\n{}\n```\nExplained.", "{}"):
+        writer = Chatty([form.format(document["code"])])
+        (sample,) = task.measure(writer, task.items(1), ALLOWED)
+        assert sample.scores["pass@1"] == 1, form
 
 
 def test_scores_follow_from_the_programs():
@@ -184,20 +186,22 @@ def test_nothing_is_asked_of_a_model_without_permission():
 
 
 def test_the_key_knows_limits_and_documents_but_not_permission_or_paths(tmp_path):
-    def key(path: Path = needed(EXAMPLE), **given: object) -> str:
+    example = needed(EXAMPLE)
+
+    def key(path: Path = example, **given: object) -> str:
         return json.dumps(ingredients(code(path, **given), {}, 0, ""), sort_keys=True)
 
     moved = tmp_path / "moved.jsonl"
     moved.write_bytes(EXAMPLE.read_bytes())
     assert key() == key(moved) and "allow" not in key()
     moved.write_bytes(EXAMPLE.read_bytes().replace(b"== 1", b"== 2"))
-    changed = [
-        key(moved),
-        key(cpu_seconds=9),
-        key(memory_mb=512),
-        key(temperature=1.0),
-        key(samples=2, temperature=1.0),
+    settings = [
+        {"cpu_seconds": 9},
+        {"memory_mb": 512},
+        {"temperature": 1.0},
+        {"k": [1, 2], "samples": 2, "temperature": 1.0},
     ]
+    changed = [key(moved), *(key(**one) for one in settings)]
     assert len({key(), *changed}) == 6
 
 
