@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -316,3 +317,30 @@ def test_the_interpreter_is_no_link_of_an_environment() -> None:
         not any(path.startswith(sys.prefix) for path in runs.shown())
         or sys.prefix == sys.base_prefix
     )
+
+
+ABANDONED = """
+from kdbench.tasks.sandbox.runs import Limits, Program, judge
+judge([Program("import time; time.sleep(600)", ("assert f(1) == 2",), ("f",))], Limits(wall_seconds=600.0))
+"""
+
+
+def _inmates() -> set[int]:
+    return {p for p in psutil.pids() if "kdbench.tasks.sandbox" in " ".join(_command(p))}
+
+
+def test_when_the_run_is_killed_its_rooms_go_with_it() -> None:
+    before = _inmates()
+    run = subprocess.Popen([sys.executable, "-c", ABANDONED])
+    try:
+        until = time.monotonic() + 30
+        while not any("candidate" in _command(p)[-1] for p in _inmates() - before):
+            assert run.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        run.kill()
+        run.wait()
+    until = time.monotonic() + 10
+    while left := _inmates() - before:
+        assert time.monotonic() < until, left
+        time.sleep(0.05)
