@@ -23,6 +23,7 @@ for _module in (
     "check",
     "leaderboard",
     "weights",
+    "sandbox",
 ):  # in the order of --help
     import_module(f"kdbench.commands.{_module}")
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kdbench.errors import TaskError
+from kdbench.tasks.sandbox.walls import require_walls
 from suites import rows, value
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +53,10 @@ PROBLEM = {
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
+    try:
+        require_walls()
+    except TaskError as error:
+        pytest.skip(str(error))
     (tmp_path / "author.py").write_text(AUTHOR)
     problems = [
         {**PROBLEM, "task_id": f"own/{i}", "prompt": f"# {i}\ndef one():\n"} for i in range(3)
@@ -102,6 +108,14 @@ def test_problems_of_another_format_are_refused_by_line_and_field(kdbench, suite
     told = kdbench("validate", suite, code=3).stdout
     assert "problems.jsonl:1: no field 'test' (there are prompt, tests)" in told
     assert "humaneval's own format" in told
+
+
+def test_the_walls_of_this_machine_can_be_asked_for(kdbench):
+    told = kdbench("sandbox", code=None)
+    if told.returncode:
+        pytest.skip(told.stderr or told.stdout)
+    assert told.stdout.count(" stands: ") == 7
+    assert all(wall["stands"] for wall in json.loads(kdbench("sandbox", "--json").stdout))
 
 
 PROBE = """
