@@ -14,7 +14,7 @@ from kdbench.errors import ModelError
 from kdbench.metrics.divergence import divergences
 from kdbench.models.prefix_tree import Layout, TreeRow
 from kdbench.models.protocols import Scored
-from kdbench.models.scoring import Places, TokenScorer, chunks, nonsense, owners
+from kdbench.models.scoring import Places, TokenScorer, chunk_size, chunks, nonsense, owners
 from kdbench.models.tokens import TokenRow
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _values(
     teacher, student = first.logits(batch, places), second.logits(batch, places)
     device, shared = teacher.device, min(teacher.shape[-1], student.shape[-1])
     found = torch.empty((len(places.at), 4 + len(COLUMNS)), device=device)
-    for start, inside, at, wanted in chunks(places, device):
+    for start, inside, at, wanted in chunks(places, device, chunk_size(teacher)):
         parts = slice(start, start + int(at.max()) + 1)
         columns = []
         both = []
