@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from kdbench.models.decoding import Warper
 
 _HEADROOM = 128
-"""New tokens that a row is given room for when it joins, at most. A row that grows beyond may have to leave the
-batch again and go on later, from where it was."""
+"""New tokens that a row is given room for when it joins, at most. A row that grows beyond may have to
+leave the batch again and go on later, from where it was."""
 _REFILL = 4
 """Prompts are computed when they are at least one for so many rows in flight: a forward pass for a
 single one costs as much as a step of all."""

@@ -131,7 +131,7 @@ def compared(
     """Best batch size of the peer on the whole work, against kdbench; prints and gives the ratio."""
     own, theirs = Sent(ours.model), Sent(peer.model)
     best, answers, size = float("inf"), None, 0
-    ours.scorer.layout  # found out once per model
+    ours.score_text([Continuation("a", " b")])  # what is found out once per model
     for batch_size in (4, 16):
         with theirs if best == float("inf") else Sent(peer.model):
             took, found = seconds(peers(batch_size))
