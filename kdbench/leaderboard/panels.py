@@ -28,19 +28,29 @@ def write(
     A task that is not installed, or a panel whose function fails, is noticed and left out.
     """
     written: list[dict[str, Any]] = []
+    together: dict[str, tuple[Panel, list[PanelInput]]] = {}
+
+    def put(panel: Panel, given: PanelInput | list[PanelInput], task: str) -> None:
+        data = _data(site, panel, given, f"{task} on {pair['name']}")
+        if data is None:
+            return
+        script = f"panels/{panel.name}.js"
+        if not (site.root / script).exists():
+            site.copy(script, panel.script)
+        written.append({
+            "panel": panel.name, "title": panel.title, "about": panel.about, "script": script,
+            "data": site.write(f"data/panels/{pair_id}-{len(written)}.js", data),
+            "task": task,
+        })  # fmt: skip
+
     for cell, given in _inputs(run, pair):
         for panel in _panels(site, cell):
-            data = _data(site, panel, given, pair["name"])
-            if data is None:
-                continue
-            script = f"panels/{panel.name}.js"
-            if not (site.root / script).exists():
-                site.copy(script, panel.script)
-            written.append({
-                "panel": panel.name, "title": panel.title, "about": panel.about, "script": script,
-                "data": site.write(f"data/panels/{pair_id}-{len(written)}.js", data),
-                "task": given.task,
-            })  # fmt: skip
+            if panel.whole:
+                together.setdefault(panel.name, (panel, []))[1].append(given)
+            else:
+                put(panel, given, given.task)
+    for panel, inputs in together.values():
+        put(panel, inputs, inputs[0].task.rpartition("/")[0] or inputs[0].task)
     return written
 
 
@@ -79,15 +89,12 @@ def _panels(site: DataFiles, cell: dict[str, Any]) -> list[Panel]:
     return [panel for panel in found if re.fullmatch(r"[A-Za-z0-9_-]+", panel.name)]
 
 
-def _data(site: DataFiles, panel: Panel, given: PanelInput, pair: str) -> Any:
+def _data(site: DataFiles, panel: Panel, given: PanelInput | list[PanelInput], where: str) -> Any:
     try:
         data = panel.data(given)
         json.dumps(data, allow_nan=False)
     except Exception as error:  # noqa: BLE001 a plugin's own code; its fault must not cost the site
-        site.notice(
-            f"the panel {panel.name!r} of {given.task} on {pair} failed: "
-            f"{type(error).__name__}: {error}"
-        )
+        site.notice(f"the panel {panel.name!r} of {where} failed: {type(error).__name__}: {error}")
         return None
     return data
 

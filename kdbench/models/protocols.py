@@ -18,6 +18,8 @@ CHAT_TEMPLATE = "chat_template"
 SCORE_TOKENS = "score_tokens"
 SCORE_WINDOWS = "score_windows"
 GENERATE_IMAGES = "generate_images"
+TIME_TEXT = "time_text"
+FOOTPRINT = "footprint"
 
 ABOUT_VERBS: Mapping[str, str] = {
     SCORE_TEXT: "log-probability of a continuation given a context",
@@ -26,6 +28,8 @@ ABOUT_VERBS: Mapping[str, str] = {
     SCORE_WINDOWS: "log-probability of a whole text, in windows of a given size that overlap",
     SCORE_TOKENS: "whole distributions over the next token, for comparing two models in one process",
     GENERATE_IMAGES: "images from prompts or labels, each from noise of its own seed",
+    TIME_TEXT: "a fixed number of tokens generated in this process, with marks for a clock",
+    FOOTPRINT: "parameters, FLOPs and bytes that the loaded model is made of",
     CHAT_TEMPLATE: "renders chat messages into the model's own prompt format",
 }
 

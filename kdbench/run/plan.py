@@ -13,6 +13,7 @@ from kdbench.models.adapter import Adapter, Download
 from kdbench.results.hardware import hardware_id
 from kdbench.results.store import CellRecord, Store, cell_key
 from kdbench.run.arrival import PROTOCOL, Reach
+from kdbench.run.local import worker_threads
 from kdbench.suite import PairSpec, Suite, TaskSpec
 from kdbench.tasks.task import CODE_NOT_ALLOWED, Metric, ModelTask, PairTask, Task
 
@@ -73,6 +74,11 @@ class PlannedCell:
     @property
     def done(self) -> bool:
         return self.record is not None and self.record.covers(self.limit)
+
+    @property
+    def timing(self) -> bool:
+        """Whether the hardware is part of what is measured."""
+        return "hardware" in self.ingredients
 
     @property
     def protocol_id(self) -> str:
@@ -156,7 +162,12 @@ def subjects(task: Task, pairs: Sequence[PairSpec]) -> list[Subject]:
 
 
 def ingredients(
-    task: Task, models: dict[str, dict[str, str]], seed: int, hardware: str, basis: str = ""
+    task: Task,
+    models: dict[str, dict[str, str]],
+    seed: int,
+    hardware: str,
+    basis: str = "",
+    threads: int = 0,
 ) -> dict[str, Any]:
     """Everything that can change a cell's answers; `models` maps roles to fingerprints, and `basis` is the
     key of the cell that it rests on.
@@ -175,6 +186,19 @@ def ingredients(
         found["basis"] = basis
     if task.timing:
         found["hardware"] = hardware
+        found["threads"] = threads
+    return found
+
+
+def loaded_as(models: dict[str, dict[str, str]]) -> dict[str, str]:
+    """How the models of a timing were loaded, as parts of its protocol: dtype and attention."""
+    found = {}
+    for part in ("dtype", "attention"):
+        each = {role: own[part] for role, own in models.items() if part in own}
+        if each:
+            alike = len(set(each.values())) == 1
+            told = ", ".join(f"{role} {value}" for role, value in each.items())
+            found[f"loaded_{part}"] = next(iter(each.values())) if alike else told
     return found
 
 
@@ -194,6 +218,8 @@ def make_plan(suite: Suite, store: Store) -> Plan:
     def fingerprint(name: str) -> dict[str, str]:
         return {"adapter": adapter(name).name, **adapter(name).fingerprint()}
 
+    threads = worker_threads(suite.settings.workers)
+
     def planned(spec: TaskSpec, task: Task, subject: Subject) -> PlannedCell:
         protocol = task.protocol()
         if spec.limit is not None:
@@ -210,7 +236,10 @@ def make_plan(suite: Suite, store: Store) -> Plan:
             else:
                 _check_verbs(task, task.verbs(), subject.model, adapter(subject.model))
             roles = {role: fingerprint(name) for role, name in asdict(subject).items() if name}
-            parts = ingredients(task, roles, suite.settings.seed, hardware, basis)
+            if task.timing:
+                protocol = {"threads": str(threads), **protocol, **loaded_as(roles)}
+                common = (*common[:5], protocol, common[6])
+            parts = ingredients(task, roles, suite.settings.seed, hardware, basis, threads)
         except KdbenchError as error:
             skipped = isinstance(error, SettingsConflictError)
             return PlannedCell(*common, "", {}, hardware, None, str(error), skipped)
@@ -276,9 +305,23 @@ def _check_tokenizers(task: PairTask, teacher: Adapter, student: Adapter) -> Non
         )
 
 
-def orders_of(plan: Plan, store: Store, cells: Iterable[PlannedCell]) -> list[dict[str, Any]]:
-    """Work orders for `cells`, one for each set of models."""
-    return [_order(plan, store, models, own) for models, own in by_models(cells).items()]
+def orders_of(
+    plan: Plan, store: Store, cells: Iterable[PlannedCell], budget: float | None = None
+) -> list[dict[str, Any]]:
+    """Work orders for `cells`, one for each set of models.
+
+    `budget` is seconds for timings; each order gets its share of it, by the number of its timings.
+    """
+    groups = by_models(cells)
+    timings = {models: sum(cell.timing for cell in own) for models, own in groups.items()}
+    total = sum(timings.values())
+    return [
+        {
+            **_order(plan, store, models, own),
+            "budget": budget * timings[models] / total if budget and total else None,
+        }
+        for models, own in groups.items()
+    ]
 
 
 def _order(

@@ -52,6 +52,7 @@ def view_of(cell: PlannedCell, store: Store) -> CellView:
             metrics = [metric for metric in metrics if metric.aggregation != OWN]
         if cell.reach.share == 0 and not (cell.problem or (record and record.status == "failed")):
             skipped, reason = True, "no gate speaks of it, so it was not measured (--until-decided)"
+    left_out = record is not None and record.status == "skipped"
     return CellView(
         label=cell.label,
         group=cell.group,
@@ -61,7 +62,7 @@ def view_of(cell: PlannedCell, store: Store) -> CellView:
         teacher=cell.subject.teacher,
         student=cell.subject.student,
         key=cell.key,
-        status="done" if done else "skipped" if skipped else "failed",
+        status="done" if done else "skipped" if skipped or left_out else "failed",
         reason="" if done else _without_home(reason or "interrupted before it was complete"),
         hardware=record.hardware if record else cell.hardware,
         finished=record.finished if record else "",

@@ -159,7 +159,9 @@ def _cell_rows(
         elif cell.ok:
             try:
                 estimate = _estimate(cell, metric, samples[cell.model], header.confidence)
-                measured = replace(measured, estimate=estimate)
+                measured = replace(
+                    measured, estimate=estimate, reason=_notes(metric.name, samples[cell.model])
+                )
             except TaskError as error:
                 measured, status = replace(measured, reason=str(error)), "failed"
         yield _row(header, cell, role, model, pair, measured, status, method)
@@ -171,6 +173,14 @@ def _skipped(metric: str, samples: Sequence[Sample]) -> str:
         return ""
     reasons = {str(sample.extra.get("skipped", {}).get(metric, "")) for sample in samples}
     return reasons.pop() if len(reasons) == 1 else ""
+
+
+def _notes(metric: str, samples: Sequence[Sample]) -> str:
+    """What a task says in its samples that a reader of the number must know (a noisy machine, say)."""
+    notes = dict.fromkeys(
+        note for sample in samples for note in sample.extra.get("notes", {}).get(metric, ())
+    )
+    return "; ".join(notes)
 
 
 def _estimate(

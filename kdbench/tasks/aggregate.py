@@ -1,11 +1,12 @@
 """From per-sample scores to one number with its interval, by the name of the aggregation.
 
 The names and the values are lm-eval's, so that a table can be recomputed from stored samples
-without it; the intervals are ours, and know of clusters. `weighted_mean` and `calibration_error` are our
-own. Each score is a number, or for some aggregations a short list: `weighted_perplexity` and
-`bits_per_byte` take [log-likelihood in nats, weight], `weighted_mean` [sum, weight], `calibration_error`
-[confidence, 0 or 1], `f1`, `matthews_corrcoef` and `brier_score` take [truth, prediction], `bleu`, `chrf` and
-`ter` take [reference or references, hypothesis].
+without it; the intervals are ours, and know of clusters. `weighted_mean`, `calibration_error` and those of
+timings (`median_ratio`, `p50` ... `p99`, `noise`, `outliers`, `exact`) are our own. Each score is a number,
+or for some aggregations a short list: `weighted_perplexity` and `bits_per_byte` take [log-likelihood in nats,
+weight], `weighted_mean` [sum, weight], `calibration_error` [confidence, 0 or 1], `median_ratio` [numerator,
+denominator], the other ones of timings a round's calls, `f1`, `matthews_corrcoef` and `brier_score` take
+[truth, prediction], `bleu`, `chrf` and `ter` take [reference or references, hypothesis].
 """
 
 from __future__ import annotations
@@ -196,6 +197,55 @@ def _calibration_error(scores: Scores, clusters: Labels, confidence: float) -> E
     return jackknifed(error, scores, clusters, confidence)
 
 
+def _median_ratio(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    from kdbench import stats
+
+    tops, bottoms = _pairs(scores)
+    return stats.median_ratio(tops, bottoms, confidence)
+
+
+def _percentile(q: float) -> Callable[[Scores, Labels, float], Estimate]:
+    def function(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+        from kdbench import stats
+
+        return stats.quantile(_flat(scores), q, confidence)
+
+    return function
+
+
+def _noise(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    from kdbench import stats
+
+    return resampled(stats.noise, _flat(scores), None, confidence)
+
+
+def _outliers(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    from kdbench import stats
+    from kdbench.stats import Estimate
+
+    calls = _flat(scores)
+    count = float(stats.outliers(calls))
+    return Estimate(count, count, count, "counted", len(calls), len(calls))
+
+
+def _exact(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    """Something that is counted, not sampled: every score is the same number."""
+    from kdbench.stats import Estimate
+
+    value = float(scores[0])
+    if any(float(score) != value for score in scores):
+        raise ValueError("a number that is counted must be the same in every sample")
+    return Estimate(value, value, value, "counted", len(scores), len(scores))
+
+
+def _flat(scores: Scores) -> list[float]:
+    return [
+        float(one)
+        for score in scores
+        for one in (score if isinstance(score, (list, tuple)) else [score])
+    ]
+
+
 def _exp_of_minus(estimate: Estimate) -> Estimate:
     return replace(
         estimate,
@@ -332,6 +382,14 @@ _AGGREGATIONS: dict[str, Callable[[Scores, Labels, float], Estimate]] = {
     "bits_per_byte": _bits_per_byte,
     "weighted_mean": _weighted_mean,
     "calibration_error": _calibration_error,
+    "median_ratio": _median_ratio,
+    "p50": _percentile(0.5),
+    "p90": _percentile(0.9),
+    "p95": _percentile(0.95),
+    "p99": _percentile(0.99),
+    "noise": _noise,
+    "outliers": _outliers,
+    "exact": _exact,
     "f1": _f1,
     "matthews_corrcoef": _matthews,
     "brier_score": _brier,

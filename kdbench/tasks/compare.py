@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 PAIR_METRICS = {
     "retention": "student / teacher on the same samples (ratio)",
     "gap": "student - teacher on the same samples (unit of METRIC)",
-    "ratio": "student / teacher of a perplexity (ratio, lower is better)",
+    "ratio": "student / teacher of a perplexity or of a count (ratio)",
     "p": "two-sided paired test: exact McNemar, or sign flips over clusters (p-value)",
     "lost": "samples that the teacher gets right and the student wrong (fraction)",
     "gained": "samples that the teacher gets wrong and the student right (fraction)",
     "gain_over_baseline": "student - the baseline trained without distillation (unit of METRIC)",
 }
 """What pairs add to a metric of their models, for listing."""
+
+TIMED = ("p50", "p90", "p95", "p99", "median_ratio", "noise", "outliers")
+"""Aggregations of timings, which are compared within rounds or not at all."""
 
 LOG_LIKELIHOODS = ("perplexity", "weighted_perplexity", "bits_per_byte")
 
@@ -100,6 +103,10 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
         return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
     if metric.aggregation in LOG_LIKELIHOODS:
         return _likelihood_ratio(metric, pair, confidence)
+    if metric.aggregation == "exact":
+        return _exact_ratio(metric, pair)
+    if metric.aggregation in TIMED:
+        return []  # timings of two cells are not of the same rounds: nothing is paired
     if metric.aggregation != "mean":
         reason = f"the aggregation {metric.aggregation!r} has no paired form"
         return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
@@ -140,6 +147,19 @@ def against_baseline(metric: Metric, pair: Joined, confidence: float) -> list[Me
         Measurement(name, metric.unit, metric.better, gain, note),
         Measurement(f"{name}.p", "p-value", "higher", p_value, note),
     ]
+
+
+def _exact_ratio(metric: Metric, pair: Joined) -> list[Measurement]:
+    """What is counted (parameters, FLOPs) has a ratio without uncertainty."""
+    from kdbench import stats
+
+    teacher, student = _values(metric, pair.first)[0], _values(metric, pair.second)[0]
+    if teacher == 0:
+        return []
+    ratio = student / teacher
+    n = len(pair.first)
+    found = stats.Estimate(ratio, ratio, ratio, "counted", n, n)
+    return [Measurement(f"{metric.name}.ratio", "ratio", metric.better, found)]
 
 
 def _likelihood_ratio(metric: Metric, pair: Joined, confidence: float) -> list[Measurement]:

@@ -37,14 +37,16 @@ class PanelInput:
 class Panel:
     """`data` returns what the script draws, or None where there is nothing to draw.
 
-    `name` is the script's name on the site: letters, digits, dashes and underscores.
+    `name` is the script's name on the site: letters, digits, dashes and underscores. With `whole`, one
+    drawing is made of all tasks of that name together, and `data` takes a list of inputs.
     """
 
     name: str
     title: str
     about: str
     script: Path
-    data: Callable[[PanelInput], Any]
+    data: Callable[[Any], Any]
+    whole: bool = False
 
 
 def scored(given: PanelInput, metric: str) -> Iterable[tuple[Sample, Sample, float, float]]:

@@ -73,6 +73,10 @@ class Context:
     basis: Mapping[str, Sample] = field(default_factory=dict)
     allow_code_execution: bool = False
     """Whether the person who started the run lets generated code run; no suite can say so."""
+    sources: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """The cell's models by name (adapter, params, load), for tasks that load one in a process of its own."""
+    folder: str = ""
+    """The suite's, from which the paths of `sources` start."""
 
     def sample_seed(self, sample_id: str) -> int:
         """The sample's own 63-bit seed, from (suite seed, sample id)."""
@@ -158,6 +162,10 @@ class Task(ABC):
 
     def fetch(self) -> None:
         """Fetch what `downloads` lists; called only where there is something."""
+
+    def predict(self, models: Sequence[Any], items: Sequence[Item], context: Context) -> float:
+        """Seconds that measuring `items` will take, for tasks that time; found by trying."""
+        return 0.0
 
     @abstractmethod
     def items(self, limit: int | None) -> Sequence[Item]:

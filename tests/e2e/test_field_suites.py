@@ -11,6 +11,7 @@ import pytest
     ("name", "labels"),
     [
         ("reasoning-math", {"sampled/minerva_math500", "sampled/aime24", "sampled/aime25"}),
+        ("latency-gpu", {"efficiency/text/b32-p960-n64", "efficiency/footprint/b1-p960-n64"}),
         ("llm-general", {"reasoning/mmlu_anatomy", "reasoning/ifeval", "fidelity/hellaswag"}),
         ("code", {"code/humaneval", "code/mbpp"}),
     ],

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdbench.tasks.panel import Panel
-from kdbench.tasks.panels import categories, divergence, lengths, reliability, spending
+from kdbench.tasks.panels import (
+    categories,
+    divergence,
+    latency_grid,
+    lengths,
+    memory,
+    reliability,
+    roofline,
+    spending,
+)
 
 _HERE = Path(__file__).parent
 
@@ -53,5 +62,36 @@ SAMPLED = [
         "both are right equally often",
         _HERE / "spending.js",
         spending.data,
+    ),
+]
+
+EFFICIENCY = [
+    Panel(
+        "latency-grid",
+        "Latency grid",
+        "Teacher and student at each shape (rows x prompt + new tokens), medians of interleaved rounds, and "
+        "the speed-up with its interval",
+        _HERE / "latency_grid.js",
+        latency_grid.data,
+        whole=True,
+    ),
+    Panel(
+        "roofline",
+        "Roofline",
+        "Achieved FLOP/s of prompt and decoding against operations per byte, under the ceilings that were "
+        "measured on the same machine; a point under the slope waits for memory",
+        _HERE / "roofline.js",
+        roofline.data,
+        whole=True,
+    ),
+]
+
+FOOTPRINT = [
+    Panel(
+        "memory",
+        "Memory by phase",
+        "What weights, cache and activations of one run take, in a process of its own",
+        _HERE / "memory.js",
+        memory.data,
     ),
 ]
