@@ -188,14 +188,16 @@ def test_ceilings_are_measured_once_for_a_machine(
 
 
 @pytest.mark.slow
-def test_real_ceilings_are_above_what_a_product_of_another_size_achieves() -> None:
+def test_real_ceilings_are_of_the_size_that_another_product_achieves() -> None:
     import torch
 
     found = ceilings_module.measured("cpu", torch.float32)
-    one = torch.randn((256, 256))
-    began = time.perf_counter()
-    torch.matmul(one, one)
-    assert 2 * 256**3 / (time.perf_counter() - began) < 3 * found.flops
+    one, taken = torch.randn((256, 256)), []
+    for _ in range(50):
+        began = time.perf_counter()
+        torch.matmul(one, one)
+        taken.append(time.perf_counter() - began)
+    assert 0.2 < 2 * 256**3 / min(taken) / found.flops < 5
     assert found.bandwidth > 1e8
 
 
