@@ -24,6 +24,7 @@ class ScriptedText:
     step: float
     most_rows: int = 10**9
     context: int = 10**9
+    device: str = "cpu"
 
     @contextmanager
     def time_text(self, shape: TextShape, seed: int, how: Execution) -> Iterator[Any]:
@@ -38,7 +39,10 @@ class ScriptedText:
 class _Run:
     model: ScriptedText
     shape: TextShape
-    device: str = "cpu"
+
+    @property
+    def device(self) -> str:
+        return self.model.device
 
     @property
     def clock(self) -> FakeClock:

@@ -212,3 +212,32 @@ def test_the_protocol_says_how_the_model_ran() -> None:
     assert said["attention"] == "sdpa"
     assert "end of text ignored" in said["shape"]
     assert said["tpot"] == "(e2e-ttft)/(n-1)"
+
+
+def test_the_pages_panels_draw_what_was_timed() -> None:
+    from kdbench.tasks.panel import PanelInput
+    from kdbench.tasks.panels import latency_grid, roofline
+
+    own = task()
+    samples = measured(own, *scripted(FakeClock()))
+    given = PanelInput(own.label, own.metrics(), 0.95, lambda: iter(()), lambda: iter(samples))
+    (row,) = latency_grid.data([given])["shapes"]
+    assert row["shape"].replace("\N{NO-BREAK SPACE}", " ") == "2 x (10 + 5)"
+    assert row["latency"]["ratio"]["value"] == pytest.approx(3.0)
+    assert row["tpot"]["teacher"]["value"] == pytest.approx(1.0)
+    drawn = roofline.data([given])
+    assert drawn["ceilings"] == {"flops": 100.0, "bandwidth": 100.0}
+    decode = next(p for p in drawn["points"] if (p["role"], p["phase"]) == ("teacher", "decode"))
+    assert decode["intensity"] == pytest.approx(1 / 20)
+    assert decode["achieved"] == pytest.approx(4.0 / 4.0)
+    nothing = PanelInput(own.label, own.metrics(), 0.95, lambda: iter(()), lambda: iter(()))
+    assert latency_grid.data([nothing]) is None and roofline.data([nothing]) is None
+
+
+def test_models_on_two_devices_are_not_timed_against_each_other() -> None:
+    clock = FakeClock()
+    teacher, student = scripted(clock)
+    teacher.device = "cuda:0"
+    found = rows(task(), measured(task(), teacher, student))
+    assert found["speedup"].status == "skipped"
+    assert "teacher and student lie on cpu and cuda:0" in found["speedup"].reason

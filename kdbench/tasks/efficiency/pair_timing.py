@@ -91,7 +91,7 @@ def _meter(device: str) -> tuple[EnergyMeter | None, str]:
 
 def _notes(timed: Timed) -> list[str]:
     """What a reader of the table must know."""
-    said = list(dict.fromkeys([*warnings(timed.before), *warnings(timed.after)]))
+    said = warnings(timed.before, timed.after)
     for name, one in timed.warmed.items():
         if not one.stable:
             said.append(f"{name} was still getting faster after {one.calls} calls of warm-up")

@@ -10,7 +10,8 @@ from kdbench.errors import TaskError
 from kdbench.results.sample import Sample
 from kdbench.tasks.panel import PanelInput
 
-SHOWN = ("latency", "ttft", "tpot")
+SHOWN = {"latency": "speedup", "latency.prefill": "speedup.prefill", "tpot": "speedup.decode"}
+"""Durations, and the ratio that goes with each."""
 
 
 def data(given: Sequence[PanelInput]) -> Any:
@@ -18,18 +19,22 @@ def data(given: Sequence[PanelInput]) -> Any:
     shapes = []
     for one in given:
         samples = list(one.samples())
-        speedup = interval(samples, "speedup", "median_ratio", one.confidence)
-        if speedup is None:
+        if not any("speedup" in sample.scores for sample in samples):
             continue
-        row: dict[str, Any] = {"shape": one.task.rpartition("/")[2], "speedup": speedup}
-        row["n"] = len(samples)
-        for name in SHOWN:
+        row: dict[str, Any] = {"shape": shape_of(one.task), "n": len(samples)}
+        for name, ratio in SHOWN.items():
             row[name] = {
                 role: interval(samples, f"{name}.{role}", "p50", one.confidence)
                 for role in ("teacher", "student")
-            }
+            } | {"ratio": interval(samples, ratio, "median_ratio", one.confidence)}
         shapes.append(row)
     return {"shapes": shapes} if shapes else None
+
+
+def shape_of(task: str) -> str:
+    """The shape in a task's label: "b8-p64-n16" is 8 x (64 + 16), with spaces that don't break."""
+    batch, prompt, new = (part[1:] for part in task.rpartition("/")[2].split("-"))
+    return f"{batch} x ({prompt} + {new})".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def interval(

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from kdbench.tasks.panel import PanelInput
+from kdbench.tasks.panels.latency_grid import shape_of
 
 ROLES = ("teacher", "student")
 
@@ -23,7 +24,7 @@ def data(given: Sequence[PanelInput]) -> Any:
             for phase, work in found[0][role]["phases"].items():
                 seconds = median(each[role]["seconds"][phase] for each in found)
                 points.append({
-                    "shape": one.task.rpartition("/")[2], "role": role, "phase": phase,
+                    "shape": shape_of(one.task), "role": role, "phase": phase,
                     "intensity": work["flops"] / work["moved"], "achieved": work["flops"] / seconds,
                     "seconds": seconds, "bound": work["lower_bound"],
                 })  # fmt: skip
