@@ -8,6 +8,7 @@ grouping in which they are sent never matter.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -114,3 +115,17 @@ class HasChatTemplate(Protocol):
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
     ) -> str: ...
+
+
+@runtime_checkable
+class TimesText(Protocol):
+    def time_text(self, shape: Any, seed: int, how: Any) -> AbstractContextManager[Any]:
+        """A `kdbench.models.timing.text_run.TextRun` of a `TextShape` under an `Execution`."""
+        ...
+
+
+@runtime_checkable
+class HasFootprint(Protocol):
+    def footprint(self, context: int) -> Any:
+        """A `kdbench.models.timing.footprint.Footprint`, its FLOPs at so many tokens of context."""
+        ...

@@ -84,7 +84,7 @@ class TransformersAdapter(LocalFilesAdapter):
     def prepare(self) -> None:
         from kdbench.models.loading import import_classes
 
-        import_classes(self.files)
+        import_classes(self.files, self.settings.trust_remote_code)
 
     def load(self) -> CausalLM:
         from kdbench.models.loading import load_causal_lm

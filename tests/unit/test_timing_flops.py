@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from kdbench.errors import ModelError
 from kdbench.metrics.flops import decode_flops, llama_shape, prefill_flops
 from kdbench.models import torchvision_on_cpu
 from kdbench.models.timing.flop_count import counted, decoder_shape, text_flops
 from kdbench.models.timing.footprint import footprint_of
-from kdbench.models.timing.text_run import Execution, TextRun, TextShape
+from kdbench.models.timing.text_run import Execution, TextRun, TextShape, running
 
 torch = pytest.importorskip("torch")
 torchvision_on_cpu.mend()
@@ -162,3 +163,30 @@ def test_a_unet_counts_as_its_closed_form() -> None:
     assert len(attention) == 4  # one down, one in the middle, two up
     expected += sum(4 * 64 * (8 * 8) ** 2 for _ in attention)
     assert counted(lambda: model(image, 1)) == expected
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_a_model_that_wants_to_stop_early_generates_all_its_tokens(llama: Any, cache: Any) -> None:
+    from transformers import LlamaForCausalLM
+
+    ends = LlamaForCausalLM(llama.config).eval()
+    torch.nn.init.zeros_(
+        ends.lm_head.weight
+    )  # the first token is always the best one: the end of text
+    ends.config.eos_token_id = ends.generation_config.eos_token_id = 0
+    passes: list[int] = []
+    hook = ends.register_forward_hook(lambda module, given, out: passes.append(1))
+    TextRun(ends, 100, TextShape(2, 8, 6), 0, Execution(cache=cache))(lambda: None)
+    hook.remove()
+    assert len(passes) == 6  # the prompt, and five further tokens
+
+
+def test_settings_of_a_run_end_with_it(llama: Any) -> None:
+    before = llama.config._attn_implementation, torch.get_num_threads()
+    with running(llama, Execution(attention="eager", threads=2)):
+        assert (llama.config._attn_implementation, torch.get_num_threads()) == ("eager", 2)
+    assert (llama.config._attn_implementation, torch.get_num_threads()) == before
+    refused = pytest.raises(ModelError, match="attention 'flash_attention_2'")
+    with refused, running(llama, Execution(attention="flash_attention_2")):
+        pass
+    assert llama.config._attn_implementation == before[0]
