@@ -1,5 +1,6 @@
 """The task families that come with kdbench: importing this module registers them."""
 
 from kdbench.tasks import code, fidelity, reasoning, sampled
+from kdbench.tasks.speculative import replay, text
 
-__all__ = ["code", "fidelity", "reasoning", "sampled"]
+__all__ = ["code", "fidelity", "reasoning", "replay", "sampled", "text"]

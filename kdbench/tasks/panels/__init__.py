@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdbench.tasks.panel import Panel
-from kdbench.tasks.panels import categories, divergence, lengths, reliability, spending
+from kdbench.tasks.panels import acceptance, categories, divergence, lengths, reliability, spending
 
 _HERE = Path(__file__).parent
 
@@ -42,6 +42,17 @@ FIDELITY = [
         "student that drifts from its teacher's context rises to the right",
         _HERE / "divergence.js",
         divergence.data,
+    ),
+]
+
+SPECULATIVE = [
+    Panel(
+        "acceptance",
+        "As the teacher's draft model",
+        "Tokens per pass of the teacher when a student drafts for it, by the length of the chain; all students "
+        "of the teacher on the same texts",
+        _HERE / "acceptance.js",
+        acceptance.data,
     ),
 ]
 
