@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdbench.tasks.panel import Panel
-from kdbench.tasks.panels import acceptance, categories, divergence, lengths, reliability, spending
+from kdbench.tasks.panels import acceptance, categories, divergence, lengths, reliability, speedup, spending
 
 _HERE = Path(__file__).parent
 
@@ -53,6 +53,17 @@ SPECULATIVE = [
         "of the teacher on the same texts",
         _HERE / "acceptance.js",
         acceptance.data,
+    ),
+]
+
+SPECULATIVE_LOOP = [
+    Panel(
+        "speedup",
+        "Speed-up as a draft model",
+        "How much faster the teacher writes with the student's drafts: measured against plain generation on the "
+        "same prompts, and predicted from acceptance and the cost of single steps",
+        _HERE / "speedup.js",
+        speedup.data,
     ),
 ]
 

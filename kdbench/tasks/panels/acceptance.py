@@ -15,7 +15,7 @@ LEAST = 5
 def data(given: PanelInput) -> Any:
     """tau and acceptance by gamma for the pair and its teacher's other students; tau by category."""
     own = list(given.samples())
-    gammas = _gammas(given)
+    gammas = gammas_of(given)
     if not gammas or not any(f"tau@{g}" in sample.scores for g in gammas for sample in own):
         return None
     others = {name: list(samples()) for name, samples in given.siblings.items()}
@@ -33,15 +33,15 @@ def _draft(
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"name": name}
     for metric in ("tau", "acceptance", "iid_approximation"):
-        found[metric] = [_interval(given, f"{metric}@{g}", samples) for g in gammas]
-    found["alpha"] = _interval(given, "alpha", samples)
+        found[metric] = [interval(given, f"{metric}@{g}", samples) for g in gammas]
+    found["alpha"] = interval(given, "alpha", samples)
     return found
 
 
 def _positions(given: PanelInput, samples: Sequence[Sample], g: int) -> list[dict[str, Any]]:
     names = ("acceptance_at", "conditional_acceptance_at")
     return [
-        {"position": k, **{name: _interval(given, f"{name}_{k}@{g}", samples) for name in names}}
+        {"position": k, **{name: interval(given, f"{name}_{k}@{g}", samples) for name in names}}
         for k in range(1, g + 1)
     ]
 
@@ -61,19 +61,19 @@ def _categories(
         {
             "category": name,
             "n": len(own),
-            "alpha": _interval(given, "alpha", own),
-            "tau": [_interval(given, f"tau@{g}", own) for g in gammas],
+            "alpha": interval(given, "alpha", own),
+            "tau": [interval(given, f"tau@{g}", own) for g in gammas],
         }
         for name, own in kept.items()
     ]
 
 
-def _gammas(given: PanelInput) -> list[int]:
+def gammas_of(given: PanelInput) -> list[int]:
     names = [metric.name.partition("@") for metric in given.metrics]
     return sorted(int(gamma) for name, _, gamma in names if name == "tau" and gamma.isdecimal())
 
 
-def _interval(
+def interval(
     given: PanelInput, metric: str, samples: Sequence[Sample]
 ) -> dict[str, float | None] | None:
     from kdbench.tasks.aggregate import aggregate

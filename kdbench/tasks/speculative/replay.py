@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kdbench.models.pair_scoring import Accepted
+    from kdbench.models.warping import Warp
     from kdbench.tasks.panel import Panel
 
 GAMMAS = [1, 3, 5, 8]
@@ -99,6 +100,7 @@ class SpeculativeReplay(PromptedTask, PairTask):
     ) -> list[Sample]:
         told = [self._told(teacher, item, context) for item in items]
         rows = [row for _, row in told]
+        check_fit(self.label, student, rows)
         if isinstance(student, PromptLookup):
             return [
                 self._sample(item, sample, looked_up(student, row, self.params.gamma[-1]), None)
@@ -106,7 +108,6 @@ class SpeculativeReplay(PromptedTask, PairTask):
             ]
         from kdbench.models.pair_scoring import accepted
 
-        self._check_fit(student, rows)
         found = accepted(teacher, student, rows, self.warp)
         sizes = [teacher.scorer.vocabulary, student.scorer.vocabulary]
         samples = []
@@ -132,15 +133,6 @@ class SpeculativeReplay(PromptedTask, PairTask):
         tags = {"category": asked.category} if asked.category else {}
         sample = Sample(item.id, item.index, item.cluster, {}, prompt, "", asked.reference, tags)
         return sample, row
-
-    def _check_fit(self, student: Any, rows: Sequence[TokenRow]) -> None:
-        longest = max((len(row.tokens) for row in rows), default=0) - 1
-        if longest > student.encoder.max_length:
-            raise TaskError(
-                f"{self.label}: prompt and text have {longest} tokens, and the draft's context only "
-                f"{student.encoder.max_length}; ask for fewer max_new_tokens, or set the target's "
-                "max_length to the draft's"
-            )
 
     def _sample(self, item: Item, text: Sample, chances: Any, found: Accepted | None) -> Sample:
         sample = replace(text, index=item.index, cluster=item.cluster, scores={}, extra={})
@@ -173,6 +165,30 @@ def target_text(task: PromptedTask) -> SpeculativeText:
     """The task that has the teacher write to the prompts of `task`."""
     own = {name: getattr(task.params, name) for name in PromptParams.model_fields}
     return SpeculativeText(PromptParams(**own), task.folder)
+
+
+def check_fit(label: str, student: Any, rows: Sequence[TokenRow]) -> None:
+    """Raise `TaskError` for texts that a draft can't read whole; a lookup reads everything."""
+    longest = max((len(row.tokens) for row in rows), default=0) - 1
+    if not isinstance(student, PromptLookup) and longest > student.encoder.max_length:
+        raise TaskError(
+            f"{label}: prompt and text have {longest} tokens, and the draft's context only "
+            f"{student.encoder.max_length}; ask for fewer max_new_tokens, or set the target's "
+            "max_length to the draft's"
+        )
+
+
+def chances_on(
+    teacher: Any, student: Any, rows: Sequence[TokenRow], warp: Warp, depth: int
+) -> list[npt.NDArray[np.float64]]:
+    """Acceptance of the student's drafts on each row, as `kdbench.metrics.replay` takes it."""
+    import numpy as np
+
+    if isinstance(student, PromptLookup):
+        return [looked_up(student, row, depth) for row in rows]
+    from kdbench.models.pair_scoring import accepted
+
+    return [np.array(one.chance) for one in accepted(teacher, student, rows, warp)]
 
 
 def row_of(teacher: Any, sample: Sample, max_new_tokens: int) -> TokenRow:
