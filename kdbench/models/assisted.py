@@ -68,6 +68,14 @@ def generate(
     return Generation(output[0, len(prompt) :].tolist(), count[0])
 
 
+def takes(target: CausalLM, draft: CausalLM | PromptLookup) -> bool:
+    """Whether transformers lets `draft` assist: it wants vocabularies of one size, padding and all."""
+    if isinstance(draft, PromptLookup):
+        return True
+    sizes = [one.model.config.get_text_config().vocab_size for one in (target, draft)]
+    return bool(sizes[0] == sizes[1])
+
+
 @dataclass(frozen=True, slots=True)
 class Steps:
     """One call each: a token of the target, a token of the draft, and the target's look at a chain of

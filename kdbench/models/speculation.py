@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kdbench.models.prompt_lookup import PromptLookup
+from kdbench.models.scoring import check_ids
 from kdbench.models.warping import Warp
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """A model that has read `length` tokens."""
+    """A model that has read `length` tokens, and knows those below `vocabulary`."""
 
     length: int
+    vocabulary: int
 
     def read(self, tokens: Sequence[int]) -> torch.Tensor:
         """Probabilities [tokens, vocabulary] of the token behind each of `tokens`, read after those before."""
@@ -77,7 +79,9 @@ def speculate(
         known = [*prompt, *course.ids]
         room = max_new_tokens - len(course.ids)
         drafts, offers = _propose(draft, known, min(gamma, room), ends, generator)
-        beliefs = target.read([*known[target.length :], *drafts])[-len(drafts) - 1 :]
+        # a token that the target does not know can't stand, whatever comes after it
+        readable = next((i for i, t in enumerate(drafts) if t >= target.vocabulary), len(drafts))
+        beliefs = target.read([*known[target.length :], *drafts[:readable]])[-readable - 1 :]
         kept = _accepted(drafts, offers, beliefs, generator)
         if kept == len(drafts):
             correction = _drawn(beliefs[kept], generator)
@@ -121,7 +125,7 @@ def _accepted(
     import torch
 
     for place, token in enumerate(drafts):
-        believed = float(beliefs[place, token]) if token < beliefs.shape[-1] else 0.0
+        believed = float(beliefs[place, token]) if place < len(beliefs) - 1 else 0.0
         offered = float(offers[place][token]) if offers else 1.0
         if float(torch.rand((), generator=generator)) * offered >= believed:
             return place
@@ -166,12 +170,14 @@ class CachedReader:
         self.model = model
         self.warp = warp
         self.length = 0
+        self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self._cache: Any = None
 
     def read(self, tokens: Sequence[int]) -> torch.Tensor:
         import torch
         from transformers import DynamicCache
 
+        check_ids(tokens, self.vocabulary)
         if self._cache is None:
             self._cache = DynamicCache(config=self.model.config)
         ids = torch.tensor([list(tokens)], device=self.model.device)

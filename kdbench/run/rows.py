@@ -166,7 +166,8 @@ def _cell_rows(
         elif cell.ok:
             try:
                 estimate = _estimate(cell, metric, samples[cell.model], header.confidence)
-                measured = replace(measured, estimate=estimate)
+                note = _note(samples[cell.model]) if metric.compared else ""
+                measured = replace(measured, estimate=estimate, reason=note)
             except TaskError as error:
                 measured, status = replace(measured, reason=str(error)), "failed"
         yield _row(header, cell, role, model, pair, measured, status, method)
@@ -178,6 +179,12 @@ def _skipped(metric: str, samples: Sequence[Sample]) -> str:
         return ""
     reasons = {str(sample.extra.get("skipped", {}).get(metric, "")) for sample in samples}
     return reasons.pop() if len(reasons) == 1 else ""
+
+
+def _note(samples: Sequence[Sample]) -> str:
+    """What a task has to say of a cell that it could measure; empty where nothing is unusual."""
+    notes = {str(sample.extra.get("note", "")) for sample in samples}
+    return notes.pop() if len(notes) == 1 else ""
 
 
 def _estimate(

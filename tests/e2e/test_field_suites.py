@@ -12,6 +12,10 @@ import pytest
     [
         ("reasoning-math", {"sampled/minerva_math500", "sampled/aime24", "sampled/aime25"}),
         ("llm-general", {"reasoning/mmlu_anatomy", "reasoning/ifeval", "fidelity/hellaswag"}),
+        (
+            "speculative",
+            {"speculative.replay/spec_bench/temperature1", "speculative.loop/mt_bench/greedy"},
+        ),
         ("code", {"code/humaneval", "code/mbpp"}),
     ],
 )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 GAMMAS = [1, 3, 5]
 _ROUNDS = 3
+_STEPS = 8
+"""Calls of a single step in each round, of which the mean counts."""
 
 
 class LoopParams(PromptParams):
@@ -155,8 +157,7 @@ class SpeculativeLoop(PromptedTask, PairTask):
             sample.scores[f"acceptance@{gamma}"] = [course.accepted, course.tested]
             sample.scores[f"conformance@{gamma}"] = [count, cycles, passes, contradiction(course, own)]
             sample.scores[f"replayed_tau@{gamma}"] = [count, passes]
-            if self.warp.temperature == 0:
-                self._compare_text(teacher, one, sample, course.ids, gamma)
+            self._compare_text(teacher, one, sample, course.ids, gamma)
 
     def _course(
         self, teacher: Any, student: Any, one: _Prompted, gamma: int, seed: int
@@ -180,9 +181,15 @@ class SpeculativeLoop(PromptedTask, PairTask):
         self, teacher: Any, one: _Prompted, sample: Sample, ids: list[int], gamma: int
     ) -> None:
         """Greedy text with drafts must be the plain one; where not, how near the two tokens were."""
+        skipped = sample.extra.setdefault("skipped", {})
+        if self.warp.temperature > 0:
+            drawn = "drawn texts differ by chance; greedy ones are compared"
+            skipped |= {f"lossless@{gamma}": drawn, f"divergence_margin@{gamma}": drawn}
+            return
         place = divergence(one.ids, ids)
         sample.scores[f"lossless@{gamma}"] = float(place is None)
         if place is None:
+            skipped[f"divergence_margin@{gamma}"] = "no text differs"
             return
         margin = _margin(teacher, [*one.prompt, *one.ids[:place]])
         sample.scores[f"divergence_margin@{gamma}"] = margin
@@ -211,8 +218,10 @@ class SpeculativeLoop(PromptedTask, PairTask):
                 for subject in subjects:
                     warm_up(subject, clock, WarmUp(most_calls=5, most_seconds=5.0))
                 warm = True
-            counts.clear()
-            rounds = list(interleaved(subjects, clock, range(self.params.rounds), seed))
+            for done in counts.values():
+                done.clear()
+            repeats = {s.name: 1 if s.name in counts else _STEPS for s in subjects}
+            rounds = list(interleaved(subjects, clock, range(self.params.rounds), seed, repeats))
             self._score_times(sample, one, rounds, counts)
 
     def _subjects(
@@ -223,12 +232,13 @@ class SpeculativeLoop(PromptedTask, PairTask):
         seed: int,
         counts: dict[str, list[tuple[int, int]]],
     ) -> list[Subject]:
-        from kdbench.models.assisted import generate, steps
+        from kdbench.models.assisted import generate, steps, takes
         from kdbench.models.timing import Subject
 
         def generating(name: str, gamma: int) -> Subject:
+            done = counts.setdefault(name, [])
+
             def call(_: object) -> None:
-                done = counts.setdefault(name, [])
                 found = generate(
                     teacher, one.prompt, self.warp, self.params.max_new_tokens, seed + len(done),
                     student if gamma else None, gamma,
@@ -237,10 +247,11 @@ class SpeculativeLoop(PromptedTask, PairTask):
 
             return Subject(name, call)
 
+        gammas = self.params.gamma if takes(teacher, student) else []
         single = steps(teacher, student, one.row.tokens, self.params.gamma)
         return [
             generating("plain", 0),
-            *(generating(f"assisted@{gamma}", gamma) for gamma in self.params.gamma),
+            *(generating(f"assisted@{gamma}", gamma) for gamma in gammas),
             Subject("target_step", lambda _: single.target()),
             Subject("draft_step", lambda _: single.draft()),
             *(
@@ -266,22 +277,32 @@ class SpeculativeLoop(PromptedTask, PairTask):
         scores["target_step"], scores["draft_step"] = target / rest, draft / rest
         scores["draft_cost"] = [draft, target]
         plain = seconds["plain"] / tokens["plain"] * length
-        best: dict[str, list[list[float]]] = {"measured": [], "predicted": []}
+        best: dict[str, list[list[float]]] = {"predicted": []}
         for gamma in self.params.gamma:
-            name = f"assisted@{gamma}"
-            own = seconds[name] / tokens[name] * length
             verify = seconds[f"verify@{gamma}"]
             count, passes = scores[f"replayed_tau@{gamma}"]
-            scores[f"tokens_per_second@{gamma}"] = [tokens[name], seconds[name]]
-            scores[f"assisted_tau@{gamma}"] = [tokens[name], sum(p for _, p in counts[name])]
-            scores[f"speedup@{gamma}"] = [plain, own]
             scores[f"verify_cost@{gamma}"] = [verify, target]
             predicted = [count, passes, target, gamma * draft + verify]
             scores[f"predicted_speedup@{gamma}"] = predicted
-            best["measured"].append([gamma, plain, own, 1.0, 1.0])
             best["predicted"].append([gamma, *predicted])
+            name = f"assisted@{gamma}"
+            if name not in seconds:
+                reasons = sample.extra["skipped"]
+                timed = [f"{what}@{gamma}" for what in ("tokens_per_second", "assisted_tau", "speedup")]
+                reasons |= dict.fromkeys([*timed, "best_gamma_measured"], _OTHER_SIZE)
+                continue
+            own = seconds[name] / tokens[name] * length
+            scores[f"tokens_per_second@{gamma}"] = [tokens[name], seconds[name]]
+            scores[f"assisted_tau@{gamma}"] = [tokens[name], sum(p for _, p in counts[name])]
+            scores[f"speedup@{gamma}"] = [plain, own]
+            best.setdefault("measured", []).append([gamma, plain, own, 1.0, 1.0])
         for how, found in best.items():
             scores[f"best_gamma_{how}"] = found
+
+
+_OTHER_SIZE = (
+    "transformers' assisted generation takes no draft whose vocabulary has another size than the target's"
+)
 
 
 def divergence(plain: Sequence[int], other: Sequence[int]) -> int | None:

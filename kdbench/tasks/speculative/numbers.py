@@ -151,7 +151,9 @@ def product_of_ratios(
     def product(a: Any, b: Any, c: Any, d: Any) -> Any:
         return a / b * c / d
 
-    return stats.clustered_bootstrap(product, columns, clusters, confidence=confidence)
+    return stats.clustered_bootstrap(
+        product, columns, clusters, confidence=confidence, interval="percentile"
+    )
 
 
 def best_gamma(

@@ -109,12 +109,12 @@ class SpeculativeReplay(PromptedTask, PairTask):
         from kdbench.models.pair_scoring import accepted
 
         found = accepted(teacher, student, rows, self.warp)
-        sizes = [teacher.scorer.vocabulary, student.scorer.vocabulary]
+        note = _note(teacher, student)
         samples = []
         for item, (sample, _), one in zip(items, told, found, strict=True):
             made = self._sample(item, sample, one.chance, one)
-            if sizes[0] != sizes[1]:
-                made.extra["vocabulary"] = sizes
+            if note:
+                made.extra["note"] = note
             samples.append(made)
         return samples
 
@@ -233,6 +233,21 @@ def loop_scores(chances: Any, gammas: Sequence[int]) -> dict[str, list[float]]:
                 float(accepted[k]), float(tested[k]),
             ]  # fmt: skip
     return scores
+
+
+def _note(teacher: Any, student: Any) -> str:
+    """What a reader of the rows should know of a pair that is not as most are."""
+    found = []
+    rows = [one.scorer.vocabulary for one in (teacher, student)]
+    if rows[0] != rows[1]:
+        found.append(
+            f"the target's vocabulary has {rows[0]} rows and the draft's {rows[1]}; the first {min(rows)} "
+            "are shared, and no other token is accepted"
+        )
+    sizes = [sum(p.numel() for p in one.model.parameters()) for one in (teacher, student)]
+    if sizes[1] > sizes[0]:
+        found.append(f"the draft has more parameters than the target ({sizes[1]} against {sizes[0]})")
+    return "; ".join(found)
 
 
 _NOT_THE_TARGETS = (
