@@ -1,4 +1,4 @@
-"""transformers' own generation with and without a draft model, one text at a time, and what its steps cost."""
+"""transformers' own generation with and without a draft, one text at a time, and what single steps cost."""
 
 from __future__ import annotations
 

@@ -69,8 +69,9 @@ def compare(teacher: CausalLM, student: CausalLM, rows: Sequence[TokenRow]) -> l
 class Accepted:
     """What the student's drafts would meet at every scored token, given the tokens before it.
 
-    `chance` is min(1, q/p) of the token that stands there, `overlap` the sum of min(p, q) over the vocabulary,
-    both under the same warp; `impossible` counts tokens that the target, so warped, could not have drawn.
+    `chance` is min(1, q/p) of the token that stands there, `overlap` the sum of min(p, q) over the
+    vocabulary, both under the same warp; `impossible` counts tokens that the target, so warped, could not
+    have drawn.
     """
 
     chance: list[float]

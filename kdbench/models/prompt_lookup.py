@@ -15,7 +15,9 @@ from kdbench.registry import adapter
 class PromptLookupParams(AdapterParams):
     """`models.<name>` with `adapter: prompt_lookup`."""
 
-    max_ngram: int = Field(2, ge=1, description="tokens that must recur; shorter ends are tried after")
+    max_ngram: int = Field(
+        2, ge=1, description="tokens that must recur; shorter ends are tried after"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ class PromptLookup:
 
 @adapter("prompt_lookup")
 class PromptLookupAdapter(Adapter):
-    about = "no model: a draft that repeats what followed the last tokens before (speculative tasks)"
+    about = (
+        "no model: a draft that repeats what followed the last tokens before (speculative tasks)"
+    )
     Params = PromptLookupParams
 
     def verbs(self) -> frozenset[str]:

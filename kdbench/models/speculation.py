@@ -1,7 +1,7 @@
 """Speculative decoding, written to be read: drafts, one pass of the target, accept or correct.
 
-Algorithm 1 of Leviathan et al. (2023), "Fast inference from transformers via speculative decoding", one text at
-a time. Greedy decoding is the case in which both distributions have all their mass on one token. Where it
+Algorithm 1 of Leviathan et al. (2023), "Fast inference from transformers via speculative decoding", one text
+at a time. Greedy decoding is the case in which both distributions have all their mass on one token. Where it
 must be fast, take an engine; this loop is what replay and engines are checked against.
 """
 
@@ -26,7 +26,7 @@ class Reader(Protocol):
     vocabulary: int
 
     def read(self, tokens: Sequence[int]) -> torch.Tensor:
-        """Probabilities [tokens, vocabulary] of the token behind each of `tokens`, read after those before."""
+        """Probabilities [tokens, vocabulary] of the token behind each of `tokens`."""
         ...
 
     def forget(self, length: int) -> None:

@@ -1,4 +1,4 @@
-"""Temperature, top-k and nucleus as one object: how a model's logits become the distribution that is drawn from."""
+"""Temperature, top-k and nucleus as one object: how logits become the distribution that is drawn from."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def ingredients(
 
 
 def make_plan(suite: Suite, store: Store) -> Plan:
-    """Look at every cell of `suite`, and at those that they rest on; nothing is loaded, fetched or written."""
+    """Look at every cell of `suite` and at those that they rest on; nothing is loaded or written."""
     adapters: dict[str, Adapter] = {}
     downloads: dict[str, tuple[str, Download]] = {}
 

@@ -55,7 +55,9 @@ def stored(folder: Path) -> dict[str, int]:
     for path in (folder / "results" / "cells").glob("*/cell.json"):
         cell = json.loads(path.read_text())
         what = cell["ingredients"]["task"], *cell["ingredients"]["models"]
-    XX[f"{'/'.join(what)} {cell['key']}"] = log.count('"scores"')
+        log = path.parent / "samples.jsonl"
+        count = log.read_text().count('"scores"') if log.is_file() else 0
+        found[f"{'/'.join(what)} {cell['key']}"] = count
     return found
 
 

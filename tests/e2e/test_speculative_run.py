@@ -20,8 +20,18 @@ pairs:
     students: {{{students}}}
     baseline: scratch
 tasks:
-  - {{task: speculative.replay, lm_eval: {folder}/tasks/openings.yaml, category: category, max_new_tokens: 64, gamma: [1, 3]}}
-  - {{task: speculative.loop, lm_eval: {folder}/tasks/openings.yaml, temperature: [0], max_new_tokens: 64, gamma: [3], rounds: 1, limit: 2}}
+  - task: speculative.replay
+    lm_eval: {folder}/tasks/openings.yaml
+    category: category
+    max_new_tokens: 64
+    gamma: [1, 3]
+  - task: speculative.loop
+    lm_eval: {folder}/tasks/openings.yaml
+    temperature: [0]
+    max_new_tokens: 64
+    gamma: [3]
+    rounds: 1
+    limit: 2
 settings: {{seed: 0, dtype: float32, device: cpu, limit: 24}}
 """
 
@@ -64,7 +74,9 @@ def test_drafts_are_measured_on_one_text_and_end_as_panels_of_the_site(kdbench, 
     # the table follows from the samples alone, without torch
     before = table.read_text()
     (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
-    kdbench("table", "results/drafts", "--rebuild", PYTHONPATH=f"{tmp_path}:{QUICKSTART.parents[1]}")
+    kdbench(
+        "table", "results/drafts", "--rebuild", PYTHONPATH=f"{tmp_path}:{QUICKSTART.parents[1]}"
+    )
     assert table.read_text() == before
     (tmp_path / "torch.py").unlink()
 

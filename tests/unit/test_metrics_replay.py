@@ -132,9 +132,7 @@ def by_hand(m: np.ndarray, gamma: int) -> float:
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.lists(st.floats(0, 1), max_size=9), min_size=1, max_size=5), st.integers(1, 6)
-)
+@given(st.lists(st.lists(st.floats(0, 1), max_size=9), min_size=1, max_size=5), st.integers(1, 6))
 def test_passes_are_those_of_every_course_weighted_by_its_chance(
     texts: list[list[float]], gamma: int
 ) -> None:

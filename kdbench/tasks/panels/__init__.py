@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdbench.tasks.panel import Panel
-from kdbench.tasks.panels import acceptance, categories, divergence, lengths, reliability, speedup, spending
+from kdbench.tasks.panels import (
+    acceptance,
+    categories,
+    divergence,
+    lengths,
+    reliability,
+    speedup,
+    spending,
+)
 
 _HERE = Path(__file__).parent
 
@@ -49,8 +57,8 @@ SPECULATIVE = [
     Panel(
         "acceptance",
         "As the teacher's draft model",
-        "Tokens per pass of the teacher when a student drafts for it, by the length of the chain; all students "
-        "of the teacher on the same texts",
+        "Tokens per pass of the teacher when a student drafts for it, by the length of the chain; all "
+        "students of the teacher on the same texts",
         _HERE / "acceptance.js",
         acceptance.data,
     ),
@@ -60,8 +68,8 @@ SPECULATIVE_LOOP = [
     Panel(
         "speedup",
         "Speed-up as a draft model",
-        "How much faster the teacher writes with the student's drafts: measured against plain generation on the "
-        "same prompts, and predicted from acceptance and the cost of single steps",
+        "How much faster the teacher writes with the student's drafts: measured against plain generation on "
+        "the same prompts, and predicted from acceptance and the cost of single steps",
         _HERE / "speedup.js",
         speedup.data,
     ),

@@ -23,9 +23,7 @@ def data(given: PanelInput) -> Any:
     ]
     if not any(row["speedup"] for row in rows):
         return None
-    best = {
-        how: interval(given, f"best_gamma_{how}", samples) for how in ("measured", "predicted")
-    }
+    best = {how: interval(given, f"best_gamma_{how}", samples) for how in ("measured", "predicted")}
     return {
         "rows": rows,
         "best": best,

@@ -65,7 +65,7 @@ class SpeculativeLoop(PromptedTask, PairTask):
     """kdbench's reference loop judges replay; transformers' assisted generation is timed beside plain."""
 
     version = 1
-    about = "the real loop on a subset: conformance with replay, losslessness, speed-up measured and predicted"
+    about = "the real loop on a subset: conformance with replay, losslessness, measured speed-up"
     source = "kdbench; transformers' assisted generation, constant schedule, confidence threshold 0"
     Params = LoopParams
     same_tokenizer = True
@@ -140,7 +140,9 @@ class SpeculativeLoop(PromptedTask, PairTask):
     ) -> None:
         """Run the reference loop, and replay what it has written."""
         courses = [
-            self._course(teacher, student, one, gamma, context.sample_seed(f"{one.item.id}/{gamma}"))
+            self._course(
+                teacher, student, one, gamma, context.sample_seed(f"{one.item.id}/{gamma}")
+            )
             for one in told
         ]
         rows = [
@@ -155,13 +157,16 @@ class SpeculativeLoop(PromptedTask, PairTask):
             count, cycles = len(course.ids), len(course.cycles)
             sample.scores[f"tau@{gamma}"] = [count, cycles]
             sample.scores[f"acceptance@{gamma}"] = [course.accepted, course.tested]
-            sample.scores[f"conformance@{gamma}"] = [count, cycles, passes, contradiction(course, own)]
+            sample.scores[f"conformance@{gamma}"] = [
+                count,
+                cycles,
+                passes,
+                contradiction(course, own),
+            ]
             sample.scores[f"replayed_tau@{gamma}"] = [count, passes]
             self._compare_text(teacher, one, sample, course.ids, gamma)
 
-    def _course(
-        self, teacher: Any, student: Any, one: _Prompted, gamma: int, seed: int
-    ) -> Course:
+    def _course(self, teacher: Any, student: Any, one: _Prompted, gamma: int, seed: int) -> Course:
         import torch
 
         from kdbench.models.speculation import CachedReader, speculate
@@ -267,9 +272,7 @@ class SpeculativeLoop(PromptedTask, PairTask):
         rounds: Sequence[Round],
         counts: dict[str, list[tuple[int, int]]],
     ) -> None:
-        seconds = {
-            name: sum(found.seconds(name) for found in rounds) for name in rounds[0].calls
-        }
+        seconds = {name: sum(found.seconds(name) for found in rounds) for name in rounds[0].calls}
         tokens = {name: sum(count for count, _ in done) for name, done in counts.items()}
         scores, length, rest = sample.scores, len(one.ids), len(rounds)
         target, draft = seconds["target_step"], seconds["draft_step"]
@@ -288,7 +291,9 @@ class SpeculativeLoop(PromptedTask, PairTask):
             name = f"assisted@{gamma}"
             if name not in seconds:
                 reasons = sample.extra["skipped"]
-                timed = [f"{what}@{gamma}" for what in ("tokens_per_second", "assisted_tau", "speedup")]
+                timed = [
+                    f"{what}@{gamma}" for what in ("tokens_per_second", "assisted_tau", "speedup")
+                ]
                 reasons |= dict.fromkeys([*timed, "best_gamma_measured"], _OTHER_SIZE)
                 continue
             own = seconds[name] / tokens[name] * length
@@ -300,9 +305,7 @@ class SpeculativeLoop(PromptedTask, PairTask):
             scores[f"best_gamma_{how}"] = found
 
 
-_OTHER_SIZE = (
-    "transformers' assisted generation takes no draft whose vocabulary has another size than the target's"
-)
+_OTHER_SIZE = "transformers' assisted generation takes no draft whose vocabulary has another size than the target's"
 
 
 def divergence(plain: Sequence[int], other: Sequence[int]) -> int | None:

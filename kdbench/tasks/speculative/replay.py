@@ -54,7 +54,9 @@ class SpeculativeReplay(PromptedTask, PairTask):
     """Target text is a cell of its own, shared by every draft; see `kdbench.metrics.replay`."""
 
     version = 1
-    about = "acceptance, block efficiency and passes per token of a student as a draft, for every gamma"
+    about = (
+        "acceptance, block efficiency and passes per token of a student as a draft, for every gamma"
+    )
     source = "kdbench; rejection rule of Leviathan et al. 2023 and Chen et al. 2023"
     Params = ReplayParams
     same_tokenizer = True
@@ -246,7 +248,9 @@ def _note(teacher: Any, student: Any) -> str:
         )
     sizes = [sum(p.numel() for p in one.model.parameters()) for one in (teacher, student)]
     if sizes[1] > sizes[0]:
-        found.append(f"the draft has more parameters than the target ({sizes[1]} against {sizes[0]})")
+        found.append(
+            f"the draft has more parameters than the target ({sizes[1]} against {sizes[0]})"
+        )
     return "; ".join(found)
 
 
