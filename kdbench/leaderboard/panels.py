@@ -73,7 +73,24 @@ def _inputs(run: RunFolder, pair: dict[str, Any]) -> Iterator[tuple[dict[str, An
             metrics = [Metric(**metric) for metric in student["metrics"]]
             both = _walk(*paths) if len(paths) == 2 else lambda: iter(())
             own = partial(_samples, paths[-1])
-            yield cell, PanelInput(cell["label"], metrics, run.confidence, both, own)
+            yield cell, PanelInput(
+                cell["label"], metrics, run.confidence, both, own, pair["student"],
+                _siblings(run, done, cell),
+            )  # fmt: skip
+
+
+def _siblings(
+    run: RunFolder, done: list[dict[str, Any]], own: dict[str, Any]
+) -> dict[str, Callable[[], Iterator[Sample]]]:
+    """The samples of the teacher's other students, where `own` is a cell of a pair."""
+    same = ("label", "protocol", "teacher")
+    found = {}
+    for cell in done:
+        path = run.published.samples_path(cell["samples"])
+        alike = all(cell[part] == own[part] for part in same) and cell["student"] != own["student"]
+        if own["student"] and alike and path.is_file():
+            found[cell["student"]] = partial(_samples, path)
+    return found
 
 
 def _panels(site: DataFiles, cell: dict[str, Any]) -> list[Panel]:

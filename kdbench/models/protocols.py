@@ -18,6 +18,7 @@ GENERATE_TEXT = "generate_text"
 CHAT_TEMPLATE = "chat_template"
 SCORE_TOKENS = "score_tokens"
 SCORE_WINDOWS = "score_windows"
+DRAFT_TOKENS = "draft_tokens"
 GENERATE_IMAGES = "generate_images"
 TIME_TEXT = "time_text"
 FOOTPRINT = "footprint"
@@ -28,6 +29,7 @@ ABOUT_VERBS: Mapping[str, str] = {
     GENERATE_TEXT: "text that continues a prompt",
     SCORE_WINDOWS: "log-probability of a whole text, in windows of a given size that overlap",
     SCORE_TOKENS: "whole distributions over the next token, for comparing two models in one process",
+    DRAFT_TOKENS: "proposes tokens from those before them alone, without distributions",
     GENERATE_IMAGES: "images from prompts or labels, each from noise of its own seed",
     TIME_TEXT: "a fixed number of tokens generated in this process, with marks for a clock",
     FOOTPRINT: "parameters, FLOPs and bytes that the loaded model is made of",

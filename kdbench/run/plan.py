@@ -10,6 +10,7 @@ from typing import Any
 from kdbench import registry
 from kdbench.errors import KdbenchError, SettingsConflictError
 from kdbench.models.adapter import Adapter, Download
+from kdbench.models.protocols import DRAFT_TOKENS
 from kdbench.results.hardware import hardware_id
 from kdbench.results.store import CellRecord, Store, cell_key
 from kdbench.run.arrival import PROTOCOL, Reach
@@ -203,7 +204,7 @@ def loaded_as(models: dict[str, dict[str, str]]) -> dict[str, str]:
 
 
 def make_plan(suite: Suite, store: Store) -> Plan:
-    """Look at every cell of `suite`, and at those that they rest on; nothing is loaded, fetched or written."""
+    """Look at every cell of `suite` and at those that they rest on; nothing is loaded or written."""
     adapters: dict[str, Adapter] = {}
     downloads: dict[str, tuple[str, Download]] = {}
 
@@ -230,8 +231,9 @@ def make_plan(suite: Suite, store: Store) -> Plan:
         try:
             if isinstance(task, PairTask):
                 _check_tokenizers(task, adapter(subject.teacher), adapter(subject.student))
+                student = adapter(subject.student)
                 _check_verbs(task, task.verbs(), subject.teacher, adapter(subject.teacher))
-                _check_verbs(task, task.student_verbs(), subject.student, adapter(subject.student))
+                _check_verbs(task, task.student_verbs(student.verbs()), subject.student, student)
                 basis = rested_on(spec, task, subject.teacher)
             else:
                 _check_verbs(task, task.verbs(), subject.model, adapter(subject.model))
@@ -288,15 +290,19 @@ def _spec_of(basis: ModelTask, above: TaskSpec) -> TaskSpec:
 def _check_verbs(task: Task, verbs: frozenset[str], name: str, adapter: Adapter) -> None:
     missing = sorted(verbs - adapter.verbs())
     if missing:
-        raise KdbenchError(
+        # a lookup is a draft and nothing else, which is no fault of the suite
+        error = SettingsConflictError if adapter.verbs() == {DRAFT_TOKENS} else KdbenchError
+        raise error(
             f"{task.label} needs {', '.join(missing)}, which the model {name!r} (adapter "
             f"{adapter.name}) does not have; it has {', '.join(sorted(adapter.verbs())) or 'none'}"
         )
 
 
 def _check_tokenizers(task: PairTask, teacher: Adapter, student: Adapter) -> None:
-    if not task.same_tokenizer:
+    if not task.same_tokenizer or DRAFT_TOKENS in student.verbs():
         return
+    if teacher.downloads() or student.downloads():
+        return  # not known yet; a run fetches them and plans again
     ours, theirs = student.tokenizer_fingerprint(), teacher.tokenizer_fingerprint()
     if ours != theirs or ours is None:
         raise SettingsConflictError(

@@ -11,7 +11,14 @@ from kdbench.errors import TaskError
 from kdbench.results.sample import Sample
 from kdbench.results.table import Role, Row
 from kdbench.tasks.aggregate import aggregate
-from kdbench.tasks.compare import Joined, Measurement, against_baseline, against_teacher, join
+from kdbench.tasks.compare import (
+    Joined,
+    Measurement,
+    against_baseline,
+    against_student,
+    against_teacher,
+    join,
+)
 from kdbench.tasks.task import Metric
 
 if TYPE_CHECKING:
@@ -232,6 +239,27 @@ def _pair_task_rows(header: Header, cells: Sequence[CellView]) -> Iterator[Row]:
             continue
         samples = {cell.model: cell.read()} if cell.ok else {}
         yield from _cell_rows(header, cell, "pair", pair.student, pair, samples)
+        if cell.ok:
+            yield from _gains(header, pair, cell, by_names)
+
+
+def _gains(
+    header: Header, pair: Pair, cell: CellView, by_names: dict[tuple[str, str], CellView]
+) -> Iterator[Row]:
+    """A student's compared metrics against the baseline, and against the teacher's students before it."""
+    before = [other.student for other in header.pairs[: header.pairs.index(pair)]]
+    over = {name: f"gain_over[{name}]" for name in before}
+    if pair.baseline:
+        over |= {pair.baseline: "gain_over_baseline"}
+    metrics = [metric for metric in cell.metrics if metric.compared]
+    for name, suffix in over.items():
+        other = by_names.get((pair.teacher, name))
+        if other is None or not other.ok or name == pair.student:
+            continue
+        joined = join(other.read(), cell.read())
+        for metric in metrics:
+            for measured in against_student(metric, joined, header.confidence, suffix):
+                yield _row(header, cell, "pair", pair.student, pair, measured)
 
 
 def _row(

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import TaskError, did_you_mean
+from kdbench.tasks.speculative import numbers
 
 if TYPE_CHECKING:
     from kdbench.stats import Estimate
@@ -393,6 +394,10 @@ _AGGREGATIONS: dict[str, Callable[[Scores, Labels, float], Estimate]] = {
     "f1": _f1,
     "matthews_corrcoef": _matthews,
     "brier_score": _brier,
+    "iid_block_efficiency": numbers.iid_block_efficiency,
+    "product_of_ratios": numbers.product_of_ratios,
+    "best_gamma": numbers.best_gamma,
+    "conformance": numbers.conformance,
     "bleu": _translation("bleu"),
     "chrf": _translation("chrf"),
     "chrf++": _translation("chrf++"),

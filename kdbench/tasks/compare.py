@@ -21,6 +21,7 @@ PAIR_METRICS = {
     "lost": "samples that the teacher gets right and the student wrong (fraction)",
     "gained": "samples that the teacher gets wrong and the student right (fraction)",
     "gain_over_baseline": "student - the baseline trained without distillation (unit of METRIC)",
+    "gain_over[STUDENT]": "student - another of the same teacher, in tasks on pairs (unit of METRIC)",
 }
 """What pairs add to a metric of their models, for listing."""
 
@@ -160,6 +161,27 @@ def _exact_ratio(metric: Metric, pair: Joined) -> list[Measurement]:
     n = len(pair.first)
     found = stats.Estimate(ratio, ratio, ratio, "counted", n, n)
     return [Measurement(f"{metric.name}.ratio", "ratio", metric.better, found)]
+
+
+def against_student(
+    metric: Metric, pair: Joined, confidence: float, name: str
+) -> list[Measurement]:
+    """A student (second) minus another of the same teacher (first), in a metric that a pair has.
+
+    `name` says over what it gains. Ratios of sums alone have this form; others give nothing.
+    """
+    from kdbench import stats
+
+    pair = pair.scored(metric.name)
+    if metric.aggregation != "weighted_mean" or not pair.first:
+        return []
+    other, own = (
+        tuple(zip(*(sample.scores[metric.name] for sample in side), strict=True))
+        for side in (pair.first, pair.second)
+    )
+    gain = stats.difference_of_ratios(own, other, pair.clusters, confidence=confidence)
+    full = f"{metric.name}.{name}"
+    return [Measurement(full, metric.unit, metric.better, gain, pair.unmatched)]
 
 
 def _likelihood_ratio(metric: Metric, pair: Joined, confidence: float) -> list[Measurement]:

@@ -190,8 +190,8 @@ class PairTask(Task):
     same_tokenizer: ClassVar[bool] = False
     """True where token distributions are compared; pairs that differ are skipped with the reason."""
 
-    def student_verbs(self) -> frozenset[str]:
-        """Verbs that the student must have, where they are not those of the teacher."""
+    def student_verbs(self, has: frozenset[str]) -> frozenset[str]:
+        """Verbs that a student with the verbs `has` must have, where they are not the teacher's."""
         return self.verbs()
 
     def basis(self) -> ModelTask | None:

@@ -13,6 +13,10 @@ import pytest
         ("reasoning-math", {"sampled/minerva_math500", "sampled/aime24", "sampled/aime25"}),
         ("latency-gpu", {"efficiency/text/b32-p960-n64", "efficiency/footprint/b1-p960-n64"}),
         ("llm-general", {"reasoning/mmlu_anatomy", "reasoning/ifeval", "fidelity/hellaswag"}),
+        (
+            "speculative",
+            {"speculative.replay/spec_bench/temperature1", "speculative.loop/mt_bench/greedy"},
+        ),
         ("code", {"code/humaneval", "code/mbpp"}),
     ],
 )

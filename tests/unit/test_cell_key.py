@@ -92,6 +92,14 @@ def test_the_hardware_is_an_ingredient_of_timings_alone():
     assert key(timed, hardware="gpu") != key(timed, hardware="cpu")
 
 
+def test_the_cell_that_a_cell_rests_on_is_an_ingredient():
+    def resting(basis):
+        task = Plain(Params(), Path("/a"))
+        return cell_key(ingredients(task, {"model": BASE}, 0, "", basis))
+
+    assert resting("") == key() and len({resting(""), resting("one"), resting("two")}) == 3
+
+
 def test_the_roles_of_two_models_are_ingredients():
     task = Plain(Params(), Path("/a"))
     other = {**BASE, "weights": "v"}

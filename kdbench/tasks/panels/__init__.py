@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kdbench.tasks.panel import Panel
 from kdbench.tasks.panels import (
+    acceptance,
     categories,
     divergence,
     latency_grid,
@@ -13,6 +14,7 @@ from kdbench.tasks.panels import (
     memory,
     reliability,
     roofline,
+    speedup,
     spending,
 )
 
@@ -51,6 +53,28 @@ FIDELITY = [
         "student that drifts from its teacher's context rises to the right",
         _HERE / "divergence.js",
         divergence.data,
+    ),
+]
+
+SPECULATIVE = [
+    Panel(
+        "acceptance",
+        "As the teacher's draft model",
+        "Tokens per pass of the teacher when a student drafts for it, by the length of the chain; all "
+        "students of the teacher on the same texts",
+        _HERE / "acceptance.js",
+        acceptance.data,
+    ),
+]
+
+SPECULATIVE_LOOP = [
+    Panel(
+        "speedup",
+        "Speed-up as a draft model",
+        "How much faster the teacher writes with the student's drafts: measured against plain generation on "
+        "the same prompts, and predicted from acceptance and the cost of single steps",
+        _HERE / "speedup.js",
+        speedup.data,
     ),
 ]
 
