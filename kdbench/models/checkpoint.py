@@ -32,6 +32,7 @@ _NOT_CONTENT = frozenset(
         "_from_model_config",
         "_commit_hash",
         "transformers_version",
+        "_diffusers_version",
         "dtype",
         "torch_dtype",
     }

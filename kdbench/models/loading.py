@@ -24,7 +24,7 @@ def load_causal_lm(
     the tokenizer has tokens that the model has no embedding for.
     """
     tokenizer = _tokenizer(files, params, settings)
-    device = _device(settings.device)
+    device = torch_device(settings.device)
     model = _model(files, params, settings, dtype, device)
     if files.peft is not None:
         model = _merged(model, files.peft.at_hand())
@@ -113,7 +113,8 @@ def _merged(model: Any, folder: Path) -> Any:
         ) from error
 
 
-def _device(name: str) -> str:
+def torch_device(name: str) -> str:
+    """A device that torch has here, `auto` decided; `ModelError` where there is none of the name."""
     import torch
 
     if name == "auto":
