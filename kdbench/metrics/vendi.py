@@ -1,0 +1,80 @@
+"""How many different images a set amounts to, and how far apart they are."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kdbench.metrics.blocks import Floats, feature_rows
+from kdbench.metrics.cmmd import normalised
+from kdbench.stats._samples import Labels, clusters_of
+
+
+def vendi_score(features: ArrayLike, q: float = 1.0) -> float:
+    """Effective number of different rows, from 1 (all alike) to N, under the cosine kernel.
+
+    The exponential of the Renyi entropy of order ``q`` of the eigenvalues of K / N; q = 1 is Shannon's,
+    q = inf looks at the largest alone. The eigenvalues are taken from the smaller of the N x N kernel and
+    the d x d second moment. Raises ValueError for a negative q and for a row of length 0.
+
+    Sources: Friedman & Dieng (2023), "The Vendi score", TMLR, definition 3.1; Pasarkar & Dieng (2024),
+    "Cousins of the Vendi score", for q.
+    """
+    if q < 0:
+        raise ValueError(f"the order of an entropy is not negative, got {q}")
+    rows = normalised(feature_rows(features, "features"))
+    count, width = rows.shape
+    matrix = rows @ rows.T if count <= width else rows.T @ rows
+    shares = np.linalg.eigvalsh(matrix / count).clip(min=0)
+    shares = shares[shares > np.finfo(np.float64).eps * max(count, width)]
+    shares /= shares.sum()
+    if q == 1:
+        return float(np.exp(-(shares * np.log(shares)).sum()))
+    if math.isinf(q):
+        return float(1 / shares.max())
+    return float(np.power(shares, q).sum() ** (1 / (1 - q)))
+
+
+def vendi_by_prompt(features: ArrayLike, prompts: Labels, q: float = 1.0) -> Floats:
+    """``vendi_score`` of each prompt's images, (P,), in the order in which prompts first appear.
+
+    ``prompts`` labels the rows. A prompt's score is at most the number of its images.
+    """
+    rows = feature_rows(features, "features")
+    return np.array([vendi_score(rows[own], q) for own in _members(prompts, len(rows))])
+
+
+def pairwise_by_prompt(embeddings: ArrayLike, prompts: Labels, squared: bool = False) -> Floats:
+    """Mean distance between different images of each prompt, (P,); nan for a single image.
+
+    Euclidean, or its square, which for the embeddings of LPIPS is LPIPS itself. Embeddings are computed
+    once an image, not once a pair.
+    """
+    rows = feature_rows(embeddings, "embeddings")
+    return np.array(
+        [mean_pairwise_distance(rows[own], squared) for own in _members(prompts, len(rows))]
+    )
+
+
+def mean_pairwise_distance(embeddings: ArrayLike, squared: bool = False) -> float:
+    """Mean Euclidean distance (or its square) over the pairs of rows; nan for fewer than two rows."""
+    rows = feature_rows(embeddings, "embeddings").astype(np.float64, copy=False)
+    if len(rows) < 2:
+        return math.nan
+    # differences, not products: two nearly equal images are a small number apart
+    distances = [
+        float(np.sqrt(square) if not squared else square)
+        for first in range(len(rows) - 1)
+        for square in np.square(rows[first + 1 :] - rows[first]).sum(axis=1)
+    ]
+    return math.fsum(distances) / len(distances)
+
+
+def _members(prompts: Labels, count: int) -> list[np.ndarray]:
+    seen: dict[object, int] = {}
+    codes = np.array([seen.setdefault(label, len(seen)) for label in prompts], dtype=np.intp)
+    groups = clusters_of(codes, count)
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.cumsum(groups.sizes()).astype(np.intp)[:-1])

@@ -1,0 +1,1 @@
+"""Networks that turn images into features, each with the resizing and normalisation that make its dialect."""
