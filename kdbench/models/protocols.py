@@ -17,6 +17,7 @@ GENERATE_TEXT = "generate_text"
 CHAT_TEMPLATE = "chat_template"
 SCORE_TOKENS = "score_tokens"
 SCORE_WINDOWS = "score_windows"
+GENERATE_IMAGES = "generate_images"
 
 ABOUT_VERBS: Mapping[str, str] = {
     SCORE_TEXT: "log-probability of a continuation given a context",
@@ -24,6 +25,7 @@ ABOUT_VERBS: Mapping[str, str] = {
     GENERATE_TEXT: "text that continues a prompt",
     SCORE_WINDOWS: "log-probability of a whole text, in windows of a given size that overlap",
     SCORE_TOKENS: "whole distributions over the next token, for comparing two models in one process",
+    GENERATE_IMAGES: "images from prompts or labels, each from noise of its own seed",
     CHAT_TEMPLATE: "renders chat messages into the model's own prompt format",
 }
 

@@ -74,7 +74,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> Pa
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
     common = {"about": "test", "licence": "MIT"}
     own = [
-        Weight("pinned", file="a.pt", url=f"{server.url}/a.pt", sha256=DIGEST, size=10240, **common),
+        Weight(
+            "pinned", file="a.pt", url=f"{server.url}/a.pt", sha256=DIGEST, size=10240, **common
+        ),
         Weight("unpinned", file="b.pt", url=f"{server.url}/b.pt", **common),
         Weight("prefix", file="c.pt", url=f"{server.url}/c.pt", begins=DIGEST[:8], **common),
         Weight("repo", file="m.bin", hub=f"org/tiny@{'1' * 40}", sha256=DIGEST, **common),
@@ -168,7 +170,13 @@ def test_a_hash_that_nobody_published_is_remembered_and_demanded_from_then_on(
 def test_a_missing_file_is_asked_for_by_name_address_hash_and_place(cache: Path) -> None:
     with pytest.raises(ModelError) as told:
         weights.path_of("pinned")
-    for part in ("pinned", "/a.pt", DIGEST, str(cache / "weights" / "a.pt"), "weights fetch pinned"):
+    for part in (
+        "pinned",
+        "/a.pt",
+        DIGEST,
+        str(cache / "weights" / "a.pt"),
+        "weights fetch pinned",
+    ):
         assert part in str(told.value)
     (asked,) = weights.download("pinned")
     assert asked.size == 10240 and "MIT" in asked.what and "/a.pt" in asked.by_hand
@@ -214,7 +222,7 @@ def test_a_large_file_is_hashed_once(
 def test_the_command_lists_fetches_and_finds(server: Server) -> None:
     run = CliRunner()
     listed = json.loads(run.invoke(app, ["weights", "list", "--json"]).stdout)
-    assert [(one["name"], one["trust"]) for one in listed][0] == ("pinned", "published")
+    assert (listed[0]["name"], listed[0]["trust"]) == ("pinned", "published")
     got = json.loads(run.invoke(app, ["weights", "fetch", "pinned", "--json"]).stdout)
     found = run.invoke(app, ["weights", "path", "pinned"]).stdout.strip()
     assert got == {"pinned": found} and Path(found).read_bytes() == CONTENT
