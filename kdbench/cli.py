@@ -16,7 +16,14 @@ from kdbench.errors import EXIT_INTERRUPTED, EXIT_USAGE, KdbenchError
 
 __all__ = ["app", "main"]
 
-for _module in ("run", "describe", "results", "check", "leaderboard"):  # in the order of --help
+for _module in (
+    "run",
+    "describe",
+    "results",
+    "check",
+    "leaderboard",
+    "weights",
+):  # in the order of --help
     import_module(f"kdbench.commands.{_module}")
 
 _UsageError: Any = typer.BadParameter.__mro__[2]

@@ -124,7 +124,7 @@ def effective_size(residuals: Floats, groups: Clusters, confidence: float) -> fl
     n = residuals.size
     if groups.singletons:
         return float(n)
-    between, degrees = _variance_of_sum(residuals, groups)
+    between, degrees = variance_of_sum(residuals, groups)
     independent = float(residuals @ residuals) * n / (n - 1)
     told_apart = between > 1e-12 * independent
     effective = n * independent / between if told_apart else math.sqrt(n * groups.count)
@@ -137,12 +137,12 @@ def t_interval(data: Floats, groups: Clusters, confidence: float) -> Estimate:
     value = float(data.mean())
     if groups.count == 1:
         return _without_interval(value, _one_unit(groups), groups)
-    variance, degrees = _variance_of_sum(data - value, groups)
+    variance, degrees = variance_of_sum(data - value, groups)
     half = two_sided_t(confidence, degrees) * math.sqrt(variance) / data.size
     return Estimate(value, value - half, value + half, groups.named("t"), data.size, groups.count)
 
 
-def _variance_of_sum(residuals: Floats, groups: Clusters) -> tuple[float, float]:
+def variance_of_sum(residuals: Floats, groups: Clusters) -> tuple[float, float]:
     """Variance of a sum from its centred terms, and the degrees of freedom it is known with.
 
     Each cluster's squared sum is divided by the share of samples outside it, which undoes the

@@ -1,0 +1,88 @@
+"""`kdbench weights`: published weights that measurements rest on, listed, fetched and found."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kdbench.commands.app import AsJson, app
+
+if TYPE_CHECKING:
+    from kdbench.models.weights import Weight
+
+weights = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Published weights that image metrics rest on: list, fetch and find them.",
+    epilog="KDBENCH_WEIGHTS names a folder of weights placed by hand; it is looked at first. "
+    "Example: kdbench weights list",
+)
+app.add_typer(weights, name="weights")
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from the list.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from the list.")]
+
+
+@weights.command("list", epilog="Example: kdbench weights list --json")
+def weights_list(as_json: AsJson = False) -> None:
+    """Show what is known: name, size, licence, whether it is here, and what stands behind its hash."""
+    from kdbench.models.weights.manifest import known
+
+    found = [_record(weight) for weight in known().values()]
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    width = max(len(record["name"]) for record in found)
+    for record in found:
+        size = f"{record['size'] / 1e6:,.0f} MB" if record["size"] else "size unknown"
+        here = "here" if record["here"] else "not here"
+        typer.echo(
+            f"{record['name']:<{width}}  {here:<8}  {size:>12}  {record['licence']}; "
+            f"hash: {record['trust']}; {record['about']}"
+        )
+
+
+@weights.command("fetch", epilog="Example: kdbench weights fetch clip-vit-large-patch14")
+def weights_fetch(names: Names, as_json: AsJson = False) -> None:
+    """Download weights into the cache, where they are not here yet, and check their hashes."""
+    from kdbench.models.weights import entry, fetch
+
+    asked = [entry(name) for name in names]  # a wrong name is told before gigabytes are fetched
+    found = {weight.name: str(fetch(weight.name)) for weight in asked}
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for name, path in found.items():
+        typer.echo(f"{name}: {path}")
+
+
+@weights.command("path", epilog="Example: kdbench weights path inception-torchscript")
+def weights_path(name: Name, as_json: AsJson = False) -> None:
+    """Print where weights lie, after checking their hash."""
+    from kdbench.models.weights import entry, path_of
+
+    path = path_of(name)
+    if as_json:
+        typer.echo(json.dumps({**_record(entry(name)), "path": str(path)}, indent=1))
+        return
+    typer.echo(str(path))
+
+
+def _record(weight: Weight) -> dict[str, Any]:
+    from kdbench.models.weights import at_hand, digest_of, trust_of
+
+    trust = trust_of(weight.name)
+    return {
+        "name": weight.name,
+        "about": weight.about,
+        "address": weight.address,
+        "file": weight.file,
+        "sha256": None if trust == "not seen" else digest_of(weight.name),
+        "trust": trust,
+        "size": weight.size,
+        "licence": weight.licence,
+        "here": at_hand(weight.name),
+        "by_hand": str(weight.by_hand()),
+    }
