@@ -63,7 +63,8 @@ def _inputs(run: RunFolder, pair: dict[str, Any]) -> Iterator[tuple[dict[str, An
             metrics = [Metric(**metric) for metric in student["metrics"]]
             both = _walk(*paths) if len(paths) == 2 else lambda: iter(())
             own = partial(_samples, paths[-1])
-            yield cell, PanelInput(cell["label"], metrics, run.confidence, both, own)
+            summaries = {"teacher": cell["summary"], "student": student["summary"]}
+            yield cell, PanelInput(cell["label"], metrics, run.confidence, both, own, summaries)
 
 
 def _panels(site: DataFiles, cell: dict[str, Any]) -> list[Panel]:

@@ -1,7 +1,7 @@
 """A diffusers pipeline for small class-conditional models in pixel space.
 
-diffusers ships pipelines for this only with a network of their own (DiT, consistency models). This one takes any
-`UNet2DModel` with class embeddings and any scheduler, and is saved in diffusers' layout.
+diffusers ships pipelines for this only with a network of their own (DiT, consistency models). This one takes
+any `UNet2DModel` with class embeddings and any scheduler, and is saved in diffusers' layout.
 """
 
 from __future__ import annotations
@@ -78,7 +78,12 @@ class ClassConditionalPipeline(DiffusionPipeline):
         return ImagePipelineOutput(images=made) if return_dict else (made,)
 
     def _predicted(
-        self, seen: torch.Tensor, step: torch.Tensor, labels: torch.Tensor, scale: float, null: int | None
+        self,
+        seen: torch.Tensor,
+        step: torch.Tensor,
+        labels: torch.Tensor,
+        scale: float,
+        null: int | None,
     ) -> torch.Tensor:
         if null is None:
             return self.unet(seen, step, class_labels=labels).sample  # type: ignore[no-any-return]

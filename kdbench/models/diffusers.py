@@ -41,7 +41,8 @@ class DiffusersParams(AdapterParams):
     )
     guidance: float | None = Field(None, description="guidance_scale; default: the pipeline's own")
     scheduler: str | None = Field(
-        None, description="a scheduler of diffusers instead of the pipeline's own (LCMScheduler, ...)"
+        None,
+        description="a scheduler of diffusers instead of the pipeline's own (LCMScheduler, ...)",
     )
     scheduler_options: dict[str, Any] = Field(
         default_factory=dict, description="keys of the scheduler's configuration to change"
@@ -79,7 +80,9 @@ class DiffusersParams(AdapterParams):
 
 @adapter("diffusers")
 class DiffusersAdapter(Adapter):
-    about = "image generators in diffusers' layout, with scheduler, steps, guidance and LoRA of choice"
+    about = (
+        "image generators in diffusers' layout, with scheduler, steps, guidance and LoRA of choice"
+    )
     Params = DiffusersParams
     params: DiffusersParams
     version: ClassVar[int] = 1

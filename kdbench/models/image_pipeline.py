@@ -28,7 +28,12 @@ class ImagePipeline:
     """Answers `generate_images`; one generator an image, on the CPU, so that no device or batch matters."""
 
     def __init__(
-        self, pipeline: Any, arguments: dict[str, Any], device: str, batch_size: int | None, whose: str
+        self,
+        pipeline: Any,
+        arguments: dict[str, Any],
+        device: str,
+        batch_size: int | None,
+        whose: str,
     ) -> None:
         self.pipeline = pipeline
         self.whose = whose
@@ -146,7 +151,7 @@ def _loaded(files: PipelineFiles, settings: LoadSettings) -> Any:
             )
     dtype = None if settings.dtype == "auto" else getattr(torch, settings.dtype)
     # a component that is listed and not wanted is None, so that its files need not be there
-    parts: dict[str, Any] = {name: None for name in UNUSED & files.index.keys()}
+    parts: dict[str, Any] = dict.fromkeys(UNUSED & files.index.keys())
     if "requires_safety_checker" in files.index:
         parts["requires_safety_checker"] = False
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}

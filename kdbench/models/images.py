@@ -65,7 +65,7 @@ def checked(images: Sequence[Any], requests: Sequence[ImageRequest], whose: str)
 def to_uint8(values: NDArray[Any]) -> Image:
     """Colours from 0 to 1, shape (..., 1 or 3), rounded to the nearest of 256 levels; grey becomes RGB.
 
-    Rounding, not truncation, as diffusers and EDM do; torchmetrics and DMD2 truncate, which is another dialect.
+    Rounding, not truncation, as diffusers and EDM do; torchmetrics and DMD2 truncate, another dialect.
     Raises `ModelError` for values that are not finite.
     """
     if not np.isfinite(values).all():

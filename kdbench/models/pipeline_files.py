@@ -25,7 +25,9 @@ OWN_PIPELINE = "ClassConditionalPipeline"
 UNUSED = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
 """Components that are never loaded: a blackened or refused image would be measured as the model's."""
 
-_SHARD = re.compile(r"(diffusion_pytorch_model|model|pytorch_model)(-\d{5}-of-\d{5})?\.safetensors\Z")
+_SHARD = re.compile(
+    r"(diffusion_pytorch_model|model|pytorch_model)(-\d{5}-of-\d{5})?\.safetensors\Z"
+)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 

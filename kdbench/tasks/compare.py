@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kdbench.results.sample import Sample
 from kdbench.tasks.task import Metric
@@ -121,6 +121,29 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
         found.append(Measurement(f"{name}.lost", "fraction", "lower", share, note))
         share = stats.mean(gained, clusters, confidence=confidence)
         found.append(Measurement(f"{name}.gained", "fraction", "higher", share, note))
+    return found
+
+
+def apart_by_folds(
+    metric: Metric,
+    teacher: Mapping[str, Any],
+    student: Mapping[str, Any],
+    note: str,
+    confidence: float,
+) -> list[Measurement]:
+    """Gap, and retention where higher is better, of a number of a whole set over the same folds."""
+    from kdbench.tasks.summaries import paired
+
+    asked = [(f"{metric.name}.gap", metric.unit, metric.better, False)]
+    if metric.better == "higher":
+        asked.append((f"{metric.name}.retention", "ratio", metric.better, True))
+    found = []
+    for name, unit, better, ratio in asked:
+        one = paired(teacher, student, confidence, ratio)
+        if isinstance(one, str):
+            found.append(Measurement(name, unit, better, None, one))
+        else:
+            found.append(Measurement(name, unit, better, one, note))
     return found
 
 

@@ -8,8 +8,8 @@ teacher and student, and a script that draws it. The script is plain JavaScript 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class PanelInput:
     `pairs` starts a new walk over the samples that teacher and student share, in the teacher's order;
     `samples` over the student's, or for a task on pairs over the pair's own (and then `pairs` is empty).
     Samples are read while the walk goes on and carry no texts (no prompt, target or output).
+    `summaries` holds what the task computed itself (`Summary.to_json` by metric), for teacher and student.
     """
 
     task: str
@@ -31,6 +32,7 @@ class PanelInput:
     confidence: float
     pairs: Callable[[], Iterator[tuple[Sample, Sample]]]
     samples: Callable[[], Iterator[Sample]]
+    summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

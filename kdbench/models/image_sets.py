@@ -1,4 +1,4 @@
-"""Images on disk: decoded without guessing, in folders or zip archives, with the prompts beside them."""
+"""Images made elsewhere: a folder or a zip archive, prompts or labels in a table beside them."""
 
 from __future__ import annotations
 
@@ -15,52 +15,14 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from kdbench.errors import ModelError
 from kdbench.models.file_hash import digest_of, sha256_of
+from kdbench.models.image_files import ENDINGS, decoded
 from kdbench.models.images import Image
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 PROMPT_KEYS = ("prompt", "caption", "text")
 TABLES = ("metadata.jsonl", "metadata.csv", "prompts.txt")
 DECODERS = 4
-
-
-def decoded(content: bytes, name: str) -> Image:
-    """The image in a file's bytes, as RGB.
-
-    Raises `ModelError` naming the file for what is empty, damaged or cut short, and for what has no one
-    right meaning as 8-bit RGB: animations, more than 8 bits a channel, CMYK, transparency.
-    """
-    from PIL import Image as Pictures
-    from PIL import UnidentifiedImageError
-
-    if not content:
-        raise ModelError(f"{name}: the file is empty; make the image again")
-    try:
-        picture = Pictures.open(io.BytesIO(content))
-        frames, mode = getattr(picture, "n_frames", 1), picture.mode
-        if frames > 1:
-            raise ModelError(f"{name}: an animation of {frames} frames; keep one of them as a PNG")
-        if mode.startswith(("I", "F")):
-            raise ModelError(
-                f"{name}: more than 8 bits a channel (mode {mode}); round it to 8 bits first"
-            )
-        if mode in ("CMYK", "LAB", "HSV"):
-            raise ModelError(f"{name}: its colours are {mode}; convert it to RGB by its profile first")
-        picture.load()
-        if picture.has_transparency_data:
-            alpha = np.asarray(picture.convert("RGBA"))[..., 3]
-            if alpha.min() < 255:
-                raise ModelError(f"{name}: parts are transparent; lay it on a background first")
-        return np.asarray(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        reason = str(error).replace(repr(error), "")
-        kind = "can't be read as an image" if isinstance(error, UnidentifiedImageError) else (
-            f"is damaged or cut short ({' '.join(reason.split())[:120]})"
-        )
-        raise ModelError(f"{name}: {kind}; make the image again") from error
 
 
 def png(image: Image) -> bytes:
@@ -82,7 +44,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class ImageFiles:
+class ImageSet:
     """A folder or a zip archive of images, read without unpacking it."""
 
     path: Path
@@ -98,9 +60,9 @@ class ImageFiles:
 
     def digest(self) -> str:
         """sha256 over the images' names and contents, and over the table."""
-        tables = {f"table/{name}": sha256(text.encode()).hexdigest() for name, text in self._tables}
         if self.is_zip:
             return digest_of({"zip": sha256_of(self.path)})
+        tables = {f"table/{name}": sha256(text.encode()).hexdigest() for name, text in self._tables}
         return digest_of({name: sha256_of(self.path / name) for name in self.names} | tables)
 
     @property
@@ -170,16 +132,19 @@ class ImageFiles:
         return [(name, self._text(name)) for name in sorted(below, key=_natural)]
 
     @cached_property
+    def _archive(self) -> zipfile.ZipFile:
+        """Kept open: its list of thousands of files is read once, not for each of them."""
+        try:
+            return zipfile.ZipFile(self.path)
+        except zipfile.BadZipFile as error:
+            raise ModelError(f"{self.path}: not a zip archive ({error})") from error
+
+    @cached_property
     def _all(self) -> list[str]:
         if self.is_zip:
-            try:
-                with zipfile.ZipFile(self.path) as archive:
-                    return [
-                        one.filename for one in archive.infolist()
-                        if not one.is_dir() and not one.filename.startswith("__MACOSX/")
-                    ]  # fmt: skip
-            except zipfile.BadZipFile as error:
-                raise ModelError(f"{self.path}: not a zip archive ({error})") from error
+            listed = self._archive.infolist()
+            names = [one.filename for one in listed if not one.is_dir()]
+            return [name for name in names if not name.startswith("__MACOSX/")]
         if not self.path.is_dir():
             raise ModelError(f"{self.path}: no such folder or zip archive of images")
         files = (file for file in self.path.rglob("*") if file.is_file())
@@ -192,9 +157,8 @@ class ImageFiles:
         if not self.is_zip:
             return (self.path / name).read_bytes()
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(name)
-        except (zipfile.BadZipFile, EOFError) as error:
+            return self._archive.read(name)
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
             raise ModelError(f"{self.path}/{name}: damaged in the archive ({error})") from error
 
     def _text(self, name: str) -> str:
@@ -230,7 +194,9 @@ def _rows(place: str, text: str) -> list[Mapping[str, Any]]:
     """A table's lines as mappings, by the file's ending."""
     try:
         if place.endswith((".csv", ".tsv")):
-            return list(csv.DictReader(io.StringIO(text), delimiter="\t" if place[-3] == "t" else ","))
+            return list(
+                csv.DictReader(io.StringIO(text), delimiter="\t" if place[-3] == "t" else ",")
+            )
         if place.endswith(".json"):
             whole = json.loads(text)
             rows = list(whole.values()) if isinstance(whole, dict) else whole
