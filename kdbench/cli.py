@@ -23,6 +23,7 @@ for _module in (
     "check",
     "leaderboard",
     "weights",
+    "reference",
 ):  # in the order of --help
     import_module(f"kdbench.commands.{_module}")
 

@@ -102,7 +102,8 @@ def _convert(gguf: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         made = Path(scratch) / "model"
         code = (
-            "import sys, torch, transformers as t\n"
+            "import sys; from kdbench.models import torchvision_on_cpu; torchvision_on_cpu.mend()\n"
+            "import torch, transformers as t\n"
             "folder, name, out = sys.argv[1:]\n"
             "t.AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(out)\n"
             "model = t.AutoModelForCausalLM.from_pretrained(\n"

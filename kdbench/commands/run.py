@@ -53,6 +53,13 @@ def run(
             "models that gates compare stay in memory at once.",
         ),
     ] = False,
+    allow_code_execution: Annotated[
+        bool,
+        typer.Option(
+            "--allow-code-execution",
+            help="Run programs that models write (tasks code/...), in a sandbox. No suite can ask for it.",
+        ),
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress, only the table.")
     ] = False,
@@ -66,6 +73,7 @@ def run(
     from kdbench.run.catalogue import counted
     from kdbench.run.progress import progress_on
     from kdbench.run.runner import run_suite
+    from kdbench.tasks.task import CODE_NOT_ALLOWED
 
     loaded = load(
         suite,
@@ -78,19 +86,22 @@ def run(
     )
     root = results_root(loaded, results)
     if dry_run:
-        print_plan(plan_of(loaded, root), as_json)
+        print_plan(plan_of(loaded, root).allowing(allow_code_execution), as_json)
         return
     talk = make_console(stderr=as_json)
 
     def announce(plan: Plan) -> None:
         if not quiet:
-            todo, cells = len(plan.todo), len(plan.cells)
-            done = f", {cells - todo} already there" if todo < cells else ""
+            todo = len(plan.todo)
+            there = sum(cell.done for cell in plan.cells)
+            done = f", {there} already there" if there else ""
             work = f"{counted(todo, 'cell')} to measure{done}"
             talk.print(
                 f"{loaded.name}: {work}; results go to {root / loaded.name}",
                 highlight=False, soft_wrap=True,
             )  # fmt: skip
+        for label in () if allow_code_execution else plan.executing:
+            talk.print(f"refused: {label} {CODE_NOT_ALLOWED}", style="red", soft_wrap=True)
 
     try:
         with _referee(loaded) if until_decided else nullcontext() as referee:
@@ -100,6 +111,7 @@ def run(
                 lambda cells: progress_on(talk, cells, quiet or as_json),
                 announce,
                 referee,
+                allow_code_execution,
             )
     except KeyboardInterrupt:
         talk.print(
@@ -112,7 +124,7 @@ def run(
     else:
         left_out = until_decided and any(row.status == "ok" for row in outcome.rows)
         print_rows([row for row in outcome.rows if not (left_out and row.status == "skipped")])
-        if not outcome.measured:
+        if not outcome.measured and not outcome.failed:
             talk.print("\nnothing to do: every cell is already measured", highlight=False)
         talk.print(f"\ntable    {outcome.published.table}", highlight=False, soft_wrap=True)
         talk.print(

@@ -70,26 +70,34 @@ def in_batches(
     answers: list[R] = []
     while len(answers) < len(items):
         batch = _next(items, len(answers), fits)
+        lost: torch.cuda.OutOfMemoryError | None = None
         try:
             got = run(batch)
         except torch.cuda.OutOfMemoryError as error:
-            if len(batch) == 1:
-                raise ModelError(
-                    "out of device memory with a single row; use a shorter max_length, a smaller "
-                    "dtype (bfloat16), or device: cpu"
-                ) from error
-            got = None
-        if got is None:
-            # Outside the handler: the error's traceback would keep the batch's tensors alive.
-            limits.halve(len(batch))
-            _log.warning(
-                "out of device memory with %d rows; going on with %s", len(batch), limits.rows
-            )
-            gc.collect()
-            torch.cuda.empty_cache()
+            lost = error.with_traceback(None)  # it would keep the batch's tensors alive
+        if lost is not None:
+            out_of_memory(limits, len(batch), lost)
         else:
             answers.extend(got)
     return answers
+
+
+def out_of_memory(limits: BatchLimits, rows: int, error: Exception) -> None:
+    """Go on with half of `rows` after `error`; raises `ModelError` where it was a single one.
+
+    Call it once nothing refers to the batch's tensors any more.
+    """
+    import torch
+
+    if rows == 1:
+        raise ModelError(
+            "out of device memory with a single row; use a shorter max_length, a smaller dtype "
+            "(bfloat16), or device: cpu"
+        ) from error
+    limits.halve(rows)
+    _log.warning("out of device memory with %d rows; going on with %s", rows, limits.rows)
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def _next(items: Sequence[T], start: int, fits: Callable[[Sequence[T]], bool]) -> Sequence[T]:

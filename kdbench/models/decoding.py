@@ -1,22 +1,22 @@
-"""What hangs into transformers' decoding loop: warping, noise, a watch for NaN, and stop strings.
+"""What a decoding step does to logits, and how it knows that a row has met its stop string.
 
-The loop only calls these objects, so they need no base class of the library, and importing this
-module no torch.
+kdbench's own loop and transformers' call the same objects. They need no base class of the library, and
+importing this module no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from kdbench.models.sampling import gumbel_noise
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LogitsProcessorList, StoppingCriteriaList
 
-    from kdbench.models.generation import Settings
     from kdbench.models.tokens import TextEncoder
+
+    Warper = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
 class NonsenseWatch:
@@ -25,7 +25,7 @@ class NonsenseWatch:
     def __init__(self) -> None:
         self._bad: torch.Tensor | None = None
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: Any, scores: torch.Tensor) -> torch.Tensor:
         import torch
 
         best = scores.amax(-1)
@@ -34,7 +34,7 @@ class NonsenseWatch:
         return scores
 
     def failed(self) -> bool:
-        """One transfer from the device, after the batch."""
+        """One transfer from the device."""
         return self._bad is not None and bool(self._bad)
 
 
@@ -50,68 +50,108 @@ class SeededNoise:
         return scores + gumbel_noise(self.seeds, step, scores.shape[1])
 
 
-def processors(
-    settings: Settings, seeds: torch.Tensor, prompt_length: int
-) -> tuple[LogitsProcessorList, NonsenseWatch]:
-    """The chain for one batch, in Hugging Face's order (temperature, top-k, top-p, min-p, then
-    noise); temperature 0 leaves the watch alone in it.
-    """
+def warpers(
+    temperature: float, top_k: int, top_p: float, options: Mapping[str, Any]
+) -> list[Warper]:
+    """Temperature, top-k, top-p and min-p, in Hugging Face's order; none for temperature 0."""
     from transformers import (
-        LogitsProcessorList,
         MinPLogitsWarper,
         TemperatureLogitsWarper,
         TopKLogitsWarper,
         TopPLogitsWarper,
     )
 
-    watch = NonsenseWatch()
-    chain = LogitsProcessorList([watch])
-    if settings.temperature > 0:
-        options = dict(settings.options)
-        if settings.temperature != 1:
-            chain.append(TemperatureLogitsWarper(settings.temperature))
-        if settings.top_k:
-            chain.append(TopKLogitsWarper(settings.top_k))
-        if settings.top_p < 1:
-            chain.append(TopPLogitsWarper(settings.top_p))
+    chain: list[Warper] = []
+    if temperature > 0:
+        if temperature != 1:
+            chain.append(TemperatureLogitsWarper(temperature))
+        if top_k:
+            chain.append(TopKLogitsWarper(top_k))
+        if top_p < 1:
+            chain.append(TopPLogitsWarper(top_p))
         if "min_p" in options:
             chain.append(MinPLogitsWarper(options["min_p"]))
-        chain.append(SeededNoise(seeds, prompt_length))
-    return chain, watch
+    return chain
 
 
-class StopTexts:
-    """Ends a row once its new text contains one of its stop strings."""
+class Penalties:
+    """Repetition penalty, banned n-grams and a least length, as transformers applies them to a text
+    without padding: what stands left of a shorter prompt is never penalised."""
 
-    def __init__(
-        self, encoder: TextEncoder, stops: Sequence[tuple[str, ...]], prompt_length: int
-    ) -> None:
+    def __init__(self, options: Mapping[str, Any], ends: frozenset[int]) -> None:
+        from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
+
+        self.ends = sorted(ends)
+        self.least = int(options.get("min_new_tokens") or 0)
+        self.by_text: list[Warper] = []
+        penalty, size = options.get("repetition_penalty"), options.get("no_repeat_ngram_size")
+        if penalty is not None and penalty != 1:
+            self.by_text.append(RepetitionPenaltyLogitsProcessor(penalty=float(penalty)))
+        if size:
+            self.by_text.append(NoRepeatNGramLogitsProcessor(int(size)))
+
+    def __call__(
+        self, texts: Sequence[tuple[Sequence[int], Sequence[int]]], scores: torch.Tensor
+    ) -> torch.Tensor:
+        """`scores` [rows, vocabulary] of the next token of each (prompt, answer so far)."""
+        import torch
+
+        for row, (prompt, new) in enumerate(texts):
+            if self.by_text:
+                ids = torch.tensor([[*prompt, *new]], device=scores.device)
+                for warper in self.by_text:
+                    scores[row : row + 1] = warper(ids, scores[row : row + 1])
+            if len(new) < self.least:
+                scores[row, self.ends] = -float("inf")
+        return scores
+
+
+class StopText:
+    """Knows whether a text contains one of its stop strings since its last token."""
+
+    def __init__(self, encoder: TextEncoder, stops: Sequence[str]) -> None:
         self.encoder = encoder
+        self.stops = stops
+        # A token is at least a byte, so a tail of so many tokens holds a stop string that just
+        # ended.
+        self.tail = max((len(stop.encode()) for stop in stops), default=0) + 4
+        self._ends: dict[int, bool] = {}
+
+    def hit(self, tokens: Sequence[int]) -> bool:
+        """Whether the text of `tokens` contains a stop string; its last token decides most cases."""
+        if not self.stops or not self._may_end(tokens[-1]):
+            return False
+        tail = tokens[-self.tail :]
+        # The tail may begin in the middle of a character: the whole text decides.
+        return self._inside(tail) and (len(tail) == len(tokens) or self._inside(tokens))
+
+    def _may_end(self, token: int) -> bool:
+        """Whether a stop string can end in this token: it holds the last character of one, part of a
+        character, or nothing that it would show alone."""
+        if token not in self._ends:
+            piece = self.encoder.decode([token], special=True)
+            shown = f" {piece} "
+            self._ends[token] = (
+                not piece or "\ufffd" in piece or any(stop[-1] in shown for stop in self.stops)
+            )
+        return self._ends[token]
+
+    def _inside(self, tokens: Sequence[int]) -> bool:
+        text = self.encoder.decode(list(tokens), special=True)
+        return any(stop in text for stop in self.stops)
+
+
+class StopCriterion:
+    """`StopText` of every row of a batch, in the shape that transformers' loop asks for."""
+
+    def __init__(self, stops: Sequence[StopText], prompt_length: int) -> None:
         self.stops = stops
         self.prompt_length = prompt_length
         self.done = [False] * len(stops)
-        # A token is at least a byte, so a tail of so many tokens holds a stop string that just
-        # ended.
-        longest = max((len(stop.encode()) for row in stops for stop in row), default=0)
-        self.tail = longest + 4
-
-    def criteria(self) -> StoppingCriteriaList:
-        """Empty where no row has a stop string."""
-        from transformers import StoppingCriteriaList
-
-        return StoppingCriteriaList([self] if any(self.stops) else [])
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
         import torch
 
-        new = input_ids.shape[1] - self.prompt_length
-        tails = input_ids[:, -min(self.tail, new) :].tolist()
-        for row, tail in enumerate(tails):
-            if not self.done[row] and self._hit(row, tail):
-                # The tail may begin in the middle of a character: the whole text decides.
-                self.done[row] = self._hit(row, input_ids[row, self.prompt_length :].tolist())
+        for row, new in enumerate(input_ids[:, self.prompt_length :].tolist()):
+            self.done[row] = self.done[row] or self.stops[row].hit(new)
         return torch.tensor(self.done, device=input_ids.device)
-
-    def _hit(self, row: int, tokens: list[int]) -> bool:
-        text = self.encoder.decode(tokens, special=True)
-        return any(stop in text for stop in self.stops[row])

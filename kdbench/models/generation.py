@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from kdbench.errors import ModelError
 from kdbench.models.batches import BatchLimits, in_batches
+from kdbench.models.decoding import (
+    NonsenseWatch,
+    Penalties,
+    SeededNoise,
+    StopCriterion,
+    StopText,
+    warpers,
+)
+from kdbench.models.decoding_loop import DecodingLoop, Row, Rules
 from kdbench.models.protocols import Generated, Prompt
 from kdbench.models.scoring import check_ids, nonsense
 from kdbench.models.tokens import TextEncoder
 
 PASSED_ON = frozenset({"repetition_penalty", "no_repeat_ngram_size", "min_new_tokens"})
 KNOWN_OPTIONS = PASSED_ON | {"min_p", "do_sample"}
+# fmt: off
+_OVERRULED = frozenset({
+    "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id",
+    "transformers_version", "_from_model_config", "do_sample", "temperature", "top_p", "top_k",
+    "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "max_length", "max_new_tokens",
+    "use_cache", "cache_implementation", "num_beams", "num_return_sequences", "early_stopping",
+    "length_penalty", "output_attentions", "output_hidden_states", "output_scores",
+    "output_logits", "return_dict_in_generate",
+})
+# fmt: on
+"""Settings of a generation configuration that change no text here: prompts have their own, or they
+belong to beams, to transformers' sampling, or to what `generate` gives back."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +90,11 @@ def check_prompt(prompt: Prompt, known: frozenset[str]) -> None:
 
 
 class TextGenerator:
-    """Generates with `model` (transformers, evaluation mode) through the tokens of `encoder`."""
+    """Generates with `model` (transformers, evaluation mode) through the tokens of `encoder`.
+
+    In a loop of kdbench's own (`DecodingLoop`), or, for architectures and generation configurations
+    that it can't do justice to, in transformers' `generate`, batch by batch; the log says so.
+    """
 
     def __init__(self, model: Any, encoder: TextEncoder, limits: BatchLimits) -> None:
         self.model = model
@@ -74,6 +103,7 @@ class TextGenerator:
         self.ends = _ends_of_text(model, encoder.tokenizer)
         self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self.padding = _padding(encoder.tokenizer, self.vocabulary)
+        self.defaults = _defaults(model)
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Generated]:
         """One answer for each prompt. Prompts too long for the context lose tokens on their left.
@@ -86,24 +116,54 @@ class TextGenerator:
         encoded = self.encoder.prompts([prompt.text for prompt in prompts])
         for tokens in encoded:
             check_ids(tokens, self.vocabulary)
+        stops = {stops_of(prompt): StopText(self.encoder, stops_of(prompt)) for prompt in prompts}
         answers: dict[int, Generated] = {}
         for settings, members in groups.items():
             room = self._room(settings)
-            ordered = sorted(members, key=lambda index: -len(encoded[index]))
-
-            def fits(batch: Sequence[int], settings: Settings = settings, room: int = room) -> bool:
-                longest = min(room, len(encoded[batch[0]])) + settings.max_new_tokens
-                return self.limits.fit(len(batch), longest)
-
-            def run(
-                batch: Sequence[int], settings: Settings = settings, room: int = room
-            ) -> list[Generated]:
-                rows = [encoded[index][-room:] for index in batch]
-                return self._run(rows, [prompts[index] for index in batch], settings)
-
-            found = in_batches(ordered, fits, self.limits, run)
-            answers.update(zip(ordered, found, strict=True))
+            rows = [
+                Row(encoded[index][-room:], prompts[index].seed, stops[stops_of(prompts[index])])
+                for index in members
+            ]
+            if self.loop is None:
+                self._batch_by_batch(rows, settings)
+            else:
+                self.loop.run(rows, self._rules(settings))
+            for index, row in zip(members, rows, strict=True):
+                answers[index] = finished(
+                    self.encoder, row.new, stops_of(prompts[index]), self.ends
+                )
         return [answers[index] for index in range(len(prompts))]
+
+    @cached_property
+    def loop(self) -> DecodingLoop | None:
+        """kdbench's own loop where it gives this model's own answers, found out by trying."""
+        name = type(self.model).__name__
+        if only := sorted(set(self.defaults) - PASSED_ON):
+            _log.warning(
+                "%s's generation configuration sets %s, which transformers' loop alone knows; texts are "
+                "generated batch by batch",
+                name,
+                ", ".join(only),
+            )
+            return None
+        loop = DecodingLoop(self.model, self.limits, self.padding)
+        if loop.agrees():
+            return loop
+        _log.warning(
+            "%s keeps no cache that rows can join and leave; texts are generated batch by batch",
+            name,
+        )
+        return None
+
+    def _rules(self, settings: Settings) -> Rules:
+        options = dict(settings.options)
+        return Rules(
+            settings.max_new_tokens,
+            settings.temperature > 0,
+            warpers(settings.temperature, settings.top_k, settings.top_p, options),
+            Penalties(self.defaults | options, self.ends),
+            self.ends,
+        )
 
     def _room(self, settings: Settings) -> int:
         room = self.encoder.max_length - settings.max_new_tokens
@@ -114,29 +174,44 @@ class TextGenerator:
             )
         return room
 
-    def _run(
-        self, rows: Sequence[list[int]], prompts: Sequence[Prompt], settings: Settings
-    ) -> list[Generated]:
+    def _batch_by_batch(self, rows: Sequence[Row], settings: Settings) -> None:
+        """Fill in the answers of `rows` by transformers' `generate`."""
+
+        def fits(batch: Sequence[Row]) -> bool:
+            return self.limits.fit(len(batch), len(batch[0].prompt) + settings.max_new_tokens)
+
+        ordered = sorted(rows, key=lambda row: -len(row.prompt))
+        found = in_batches(
+            ordered, fits, self.limits, lambda batch: self._by_library(batch, settings)
+        )
+        for row, new in zip(ordered, found, strict=True):
+            row.new = new
+
+    def _by_library(self, rows: Sequence[Row], settings: Settings) -> list[list[int]]:
         import torch
+        from transformers import LogitsProcessorList, StoppingCriteriaList
 
-        from kdbench.models.decoding import StopTexts, processors
-
-        longest = max(len(row) for row in rows)
+        longest = max(len(row.prompt) for row in rows)
         ids = torch.full((len(rows), longest), self.padding, dtype=torch.long)
         mask = torch.zeros((len(rows), longest), dtype=torch.long)
         for index, row in enumerate(rows):
-            ids[index, longest - len(row) :] = torch.tensor(row)
-            mask[index, longest - len(row) :] = 1
+            ids[index, longest - len(row.prompt) :] = torch.tensor(row.prompt)
+            mask[index, longest - len(row.prompt) :] = 1
         device = self.model.device
-        seeds = torch.tensor([prompt.seed for prompt in prompts], device=device)
-        stops = StopTexts(self.encoder, [stops_of(prompt) for prompt in prompts], longest)
-        chain, watch = processors(settings, seeds, longest)
+        rules = self._rules(settings)
+        watch = NonsenseWatch()
+        chain = LogitsProcessorList([watch, *rules.warpers])
+        if rules.sampled:
+            seeds = torch.tensor([row.seed for row in rows], device=device)
+            chain.append(SeededNoise(seeds, longest))
+        stops = [row.stop for row in rows]
+        criteria = [StopCriterion(stops, longest)] if any(stop.stops for stop in stops) else []
         with torch.inference_mode():
             output = self.model.generate(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 logits_processor=chain,
-                stopping_criteria=stops.criteria(),
+                stopping_criteria=StoppingCriteriaList(criteria),
                 max_new_tokens=settings.max_new_tokens,
                 do_sample=False,
                 num_beams=1,
@@ -150,10 +225,8 @@ class TextGenerator:
             )
         if watch.failed():
             raise ModelError(nonsense(self.model))
-        return [
-            finished(self.encoder, tokens, stops_of(prompt), self.ends)
-            for tokens, prompt in zip(output[:, longest:].tolist(), prompts, strict=True)
-        ]
+        new: list[list[int]] = output[:, longest:].tolist()
+        return new
 
 
 def stops_of(prompt: Prompt) -> tuple[str, ...]:
@@ -221,6 +294,14 @@ def _padding(tokenizer: Any, vocabulary: int) -> int:
         if token is not None and token < vocabulary:
             return int(token)
     return 0
+
+
+def _defaults(model: Any) -> dict[str, Any]:
+    """What the model's generation configuration sets besides."""
+    given = model.generation_config.to_diff_dict()
+    return {
+        name: value for name, value in given.items() if name not in _OVERRULED and value is not None
+    }
 
 
 def _passed_on(options: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:

@@ -18,15 +18,16 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
-def gumbel_noise(seeds: torch.Tensor, step: int, vocabulary: int) -> torch.Tensor:
+def gumbel_noise(seeds: torch.Tensor, step: int | torch.Tensor, vocabulary: int) -> torch.Tensor:
     """[len(seeds), vocabulary] standard Gumbel noise in float32, for one step of several samples.
 
-    `seeds` is int64; the stream of a sample is splitmix64 (Steele, Lea and Flood 2014) from a state
-    that its seed and the step give.
+    `seeds` is int64, and so is `step` where each sample is at its own; the stream of a sample is
+    splitmix64 (Steele, Lea and Flood 2014) from a state that its seed and the step give.
     """
     import torch
 
-    start = _scramble(seeds + _signed(_GOLDEN * (step + 1)))
+    following = step + 1
+    start = _scramble(seeds + following * torch.tensor(_signed(_GOLDEN), device=seeds.device))
     tokens = torch.arange(1, vocabulary + 1, device=seeds.device) * _signed(_GOLDEN)
     bits = _scramble(start[:, None] + tokens)
     # Small where the noise is large, so that float32 keeps the upper tail down to 2**-54.

@@ -136,7 +136,9 @@ class TokenScorer:
         token_cost = 6.0 * getattr(config, "hidden_size", 512)
         most = min(self.limits.tokens, 4096)
         for prefixes in (True, False):
-            layout = Layout(token_cost, most, _window(self.model.config), prefixes=prefixes)
+            layout = Layout(
+                token_cost, most, attention_window(self.model.config), prefixes=prefixes
+            )
             if self._agrees(layout):
                 return layout
         _log.warning(
@@ -151,7 +153,7 @@ class TokenScorer:
         import torch
 
         length = LEAST_PREFIX + 2
-        if length + 8 > _window(self.model.config):
+        if length + 8 > attention_window(self.model.config):
             return False
         stem = tuple(i % self.vocabulary for i in range(7, 7 + length))
         ends = [(3, 1, 2), (3, 1, 4, 5), (9, 8)]
@@ -245,7 +247,7 @@ class TokenScorer:
         return bool((part[0].float() - full).abs().max() <= 0.02 * full.std())
 
 
-def _window(config: Any) -> float:
+def attention_window(config: Any) -> float:
     """Tokens of the narrowest attention window of a model, infinite where there is none."""
     config = getattr(config, "text_config", None) or config
     window = getattr(config, "sliding_window", None) or getattr(

@@ -12,7 +12,7 @@ from kdbench.models.protocols import ABOUT_VERBS
 from kdbench.results.store import SCHEMA
 from kdbench.run.plan import Plan, by_models
 from kdbench.tasks.compare import PAIR_METRICS
-from kdbench.tasks.task import PairTask, Task
+from kdbench.tasks.task import CODE_NOT_ALLOWED, PairTask, Task
 
 
 def listing(what: str) -> list[dict[str, Any]]:
@@ -120,6 +120,8 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(
             f"{counted(len(todo), 'cell')} to measure in {counted(len(by_models(todo)), 'load')}"
         )
+    if plan.executing and not plan.allow_code_execution:
+        lines += [f"  {label} {CODE_NOT_ALLOWED}" for label in plan.executing]
     if plan.downloads:
         lines.append(f"{counted(len(plan.downloads), 'download')} first")
     if not todo and not plan.downloads:
@@ -150,5 +152,6 @@ def plan_record(plan: Plan) -> dict[str, Any]:
             }
             for cell in plan.cells
         ],
+        "executes_code": plan.executing,
         "downloads": [{"for": where, **asdict(item)} for where, item in plan.downloads],
     }

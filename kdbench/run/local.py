@@ -123,8 +123,11 @@ class Workers:
             slot.kill() if kind else slot.finish()
         self._file.close()
 
-    def execute(self, orders: Sequence[dict[str, Any]], on_event: OnEvent) -> None:
-        """Work through `orders`; `on_event` is called in this thread.
+    def execute(
+        self, orders: Sequence[dict[str, Any]], on_event: OnEvent, stay: bool = False
+    ) -> None:
+        """Work through `orders`; `on_event` is called in this thread. Processes `stay` where another batch
+        follows.
 
         Besides the workers' own events it sees {"event": "failed", "lost": True, ...} for cells whose
         worker died. Raises `StoreError` when a worker can no longer store; KeyboardInterrupt ends the
@@ -148,7 +151,7 @@ class Workers:
                         events.put(event)
                         if event["event"] == "store":
                             raise StoreError(event["reason"])
-                if not self._resident:
+                if not (self._resident or stay):
                     self._slot(str(number)).finish()
             except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for events
                 events.put(error)

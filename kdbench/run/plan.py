@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
+from kdbench import registry
 from kdbench.errors import KdbenchError, SettingsConflictError
 from kdbench.models.adapter import Adapter, Download
 from kdbench.results.hardware import hardware_id
 from kdbench.results.store import CellRecord, Store, cell_key
 from kdbench.run.arrival import PROTOCOL, Reach
 from kdbench.suite import PairSpec, Suite, TaskSpec
-from kdbench.tasks.task import Metric, PairTask, Task
+from kdbench.tasks.task import CODE_NOT_ALLOWED, Metric, ModelTask, PairTask, Task
 
 SAMPLE_FORMAT = 1
 """Raised when the meaning of stored samples changes, so that old cells are not mistaken for new ones."""
@@ -61,6 +62,13 @@ class PlannedCell:
     problem: str = ""
     skipped: bool = False
     reach: Reach | None = None
+    basis: str = ""
+    """Key of the cell whose samples this one works on."""
+
+    @property
+    def executes_code(self) -> bool:
+        task: type[Task] = registry.tasks.get(self.spec.task)
+        return task.executes_code
 
     @property
     def done(self) -> bool:
@@ -79,18 +87,51 @@ class Plan:
     suite: Suite
     cells: list[PlannedCell]
     downloads: list[tuple[str, Download]]
+    allow_code_execution: bool = False
+
+    @property
+    def executing(self) -> list[str]:
+        """Labels of the tasks that would run generated code."""
+        left = [cell.label for cell in self.cells if not cell.done and cell.executes_code]
+        return list(dict.fromkeys(left))
 
     @property
     def todo(self) -> list[PlannedCell]:
         """Cells to measure; two names for the same model share one."""
         left = [cell for cell in self.cells if not cell.done and not cell.problem]
-        return list({cell.key: cell for cell in reversed(left)}.values())[::-1]
+        furthest: dict[str, PlannedCell] = {}
+        for cell in left:
+            known = furthest.setdefault(cell.key, cell)
+            furthest[cell.key] = max(known, cell, key=_extent)
+        return list(furthest.values())
+
+    def bases_of(self, cells: Iterable[PlannedCell]) -> list[PlannedCell]:
+        """The cells that `cells` rest on and that are not measured yet."""
+        wanted = {cell.basis for cell in cells}
+        return [cell for cell in self.todo if cell.key in wanted]
 
     def reaching(self, reaches: Mapping[str, Reach]) -> Plan:
         """The plan with every cell's reach, by key; cells that are not named are not measured at all."""
         nowhere = Reach(0.0)
         cells = [replace(cell, reach=reaches.get(cell.key, nowhere)) for cell in self.cells]
         return replace(self, cells=cells)
+
+    def allowing(self, code_execution: bool) -> Plan:
+        """The plan with what the person who runs it allows; cells that ask for more are refused.
+
+        No key depends on it: results are the same whoever has allowed them.
+        """
+        cells = [
+            replace(cell, key="", problem=f"{cell.label} {CODE_NOT_ALLOWED}")
+            if cell.executes_code and not (code_execution or cell.done or cell.problem)
+            else cell
+            for cell in self.cells
+        ]
+        return replace(self, cells=cells, allow_code_execution=code_execution)
+
+
+def _extent(cell: PlannedCell) -> float:
+    return float("inf") if cell.limit is None else cell.limit
 
 
 def by_models(cells: Iterable[PlannedCell]) -> dict[tuple[str, ...], list[PlannedCell]]:
@@ -115,9 +156,11 @@ def subjects(task: Task, pairs: Sequence[PairSpec]) -> list[Subject]:
 
 
 def ingredients(
-    task: Task, models: dict[str, dict[str, str]], seed: int, hardware: str
+    task: Task, models: dict[str, dict[str, str]], seed: int, hardware: str, basis: str = ""
 ) -> dict[str, Any]:
-    """Everything that can change a cell's answers; `models` maps roles to fingerprints."""
+    """Everything that can change a cell's answers; `models` maps roles to fingerprints, and `basis` is the
+    key of the cell that it rests on.
+    """
     found: dict[str, Any] = {
         "format": SAMPLE_FORMAT,
         "task": task.name,
@@ -128,13 +171,15 @@ def ingredients(
         "models": models,
         "seed": seed,
     }
+    if basis:
+        found["basis"] = basis
     if task.timing:
         found["hardware"] = hardware
     return found
 
 
 def make_plan(suite: Suite, store: Store) -> Plan:
-    """Look at every cell of `suite`; nothing is loaded, fetched or written."""
+    """Look at every cell of `suite`, and at those that they rest on; nothing is loaded, fetched or written."""
     adapters: dict[str, Adapter] = {}
     downloads: dict[str, tuple[str, Download]] = {}
 
@@ -149,42 +194,70 @@ def make_plan(suite: Suite, store: Store) -> Plan:
     def fingerprint(name: str) -> dict[str, str]:
         return {"adapter": adapter(name).name, **adapter(name).fingerprint()}
 
+    def planned(spec: TaskSpec, task: Task, subject: Subject) -> PlannedCell:
+        protocol = task.protocol()
+        if spec.limit is not None:
+            protocol["limit"] = str(spec.limit)
+        hardware = hardware_id(suite.models[subject.models[-1]].load.device)
+        common = (spec.label, task.group, spec, subject, spec.limit, protocol, task.metrics())
+        basis = ""
+        try:
+            if isinstance(task, PairTask):
+                _check_tokenizers(task, adapter(subject.teacher), adapter(subject.student))
+                _check_verbs(task, task.verbs(), subject.teacher, adapter(subject.teacher))
+                _check_verbs(task, task.student_verbs(), subject.student, adapter(subject.student))
+                basis = rested_on(spec, task, subject.teacher)
+            else:
+                _check_verbs(task, task.verbs(), subject.model, adapter(subject.model))
+            roles = {role: fingerprint(name) for role, name in asdict(subject).items() if name}
+            parts = ingredients(task, roles, suite.settings.seed, hardware, basis)
+        except KdbenchError as error:
+            skipped = isinstance(error, SettingsConflictError)
+            return PlannedCell(*common, "", {}, hardware, None, str(error), skipped)
+        key = cell_key(parts)
+        record = store.cell(key).record()
+        return PlannedCell(*common, key, parts, hardware, record, basis=basis)
+
+    bases: dict[str, PlannedCell] = {}
+
+    def rested_on(spec: TaskSpec, task: PairTask, teacher: str) -> str:
+        """Key of the cell that a pair of `teacher` rests on; it goes as far as the widest of them."""
+        basis = task.basis()
+        if basis is None:
+            return ""
+        cell = planned(_spec_of(basis, spec), basis, Subject(model=teacher))
+        if cell.problem:
+            error = SettingsConflictError if cell.skipped else KdbenchError
+            raise error(f"{cell.label} on {teacher}: {cell.problem}")
+        bases[cell.key] = max(bases.get(cell.key, cell), cell, key=_extent)
+        return cell.key
+
     cells = []
     for spec in suite.tasks:
         task = spec.build()
         for item in task.downloads():
             downloads.setdefault(item.what, (spec.label, item))
-        protocol = task.protocol()
-        if spec.limit is not None:
-            protocol["limit"] = str(spec.limit)
-        for subject in subjects(task, suite.pairs):
-            hardware = hardware_id(suite.models[subject.models[-1]].load.device)
-            common = (spec.label, task.group, spec, subject, spec.limit, protocol, task.metrics())
-            try:
-                if isinstance(task, PairTask):
-                    _check_tokenizers(task, adapter(subject.teacher), adapter(subject.student))
-                for name in subject.models:
-                    _check_verbs(task, name, adapter(name))
-                roles = (
-                    {"model": fingerprint(subject.model)}
-                    if subject.model
-                    else {
-                        "teacher": fingerprint(subject.teacher),
-                        "student": fingerprint(subject.student),
-                    }
-                )
-                parts = ingredients(task, roles, suite.settings.seed, hardware)
-            except KdbenchError as error:
-                skipped = isinstance(error, SettingsConflictError)
-                cells.append(PlannedCell(*common, "", {}, hardware, None, str(error), skipped))
-                continue
-            key = cell_key(parts)
-            cells.append(PlannedCell(*common, key, parts, hardware, store.cell(key).record()))
-    return Plan(suite, cells, list(downloads.values()))
+        cells += [planned(spec, task, subject) for subject in subjects(task, suite.pairs)]
+    listed = {(cell.key, cell.limit) for cell in cells}
+    own = [cell for cell in bases.values() if (cell.key, cell.limit) not in listed]
+    return Plan(suite, [*own, *cells], list(downloads.values()))
 
 
-def _check_verbs(task: Task, name: str, adapter: Adapter) -> None:
-    missing = sorted(task.verbs() - adapter.verbs())
+def _spec_of(basis: ModelTask, above: TaskSpec) -> TaskSpec:
+    """A basis as if the suite had listed it beside the task that rests on it."""
+    return above.model_copy(
+        update={
+            "task": basis.name,
+            "params": basis.params,
+            "label": basis.label,
+            "group": basis.group,
+            "metrics": tuple(metric.name for metric in basis.metrics()),
+        }
+    )
+
+
+def _check_verbs(task: Task, verbs: frozenset[str], name: str, adapter: Adapter) -> None:
+    missing = sorted(verbs - adapter.verbs())
     if missing:
         raise KdbenchError(
             f"{task.label} needs {', '.join(missing)}, which the model {name!r} (adapter "
@@ -203,15 +276,16 @@ def _check_tokenizers(task: PairTask, teacher: Adapter, student: Adapter) -> Non
         )
 
 
-def orders_of(suite: Suite, store: Store, cells: Iterable[PlannedCell]) -> list[dict[str, Any]]:
+def orders_of(plan: Plan, store: Store, cells: Iterable[PlannedCell]) -> list[dict[str, Any]]:
     """Work orders for `cells`, one for each set of models."""
-    return [_order(suite, store, models, own) for models, own in by_models(cells).items()]
+    return [_order(plan, store, models, own) for models, own in by_models(cells).items()]
 
 
 def _order(
-    suite: Suite, store: Store, models: tuple[str, ...], cells: Sequence[PlannedCell]
+    plan: Plan, store: Store, models: tuple[str, ...], cells: Sequence[PlannedCell]
 ) -> dict[str, Any]:
     """The JSON that tells a worker what to load and measure."""
+    suite = plan.suite
     return {
         "root": str(store.root.resolve()),
         "models": {
@@ -224,6 +298,7 @@ def _order(
         },
         "folder": str(suite.folder),
         "seed": suite.settings.seed,
+        "allow_code_execution": plan.allow_code_execution,
         "block": max(MIN_BLOCK, *(suite.models[name].load.batch_size or 0 for name in models)),
         "cells": [
             {
@@ -236,6 +311,7 @@ def _order(
                 "share": cell.reach.share if cell.reach else None,
                 "ingredients": cell.ingredients,
                 "hardware": cell.hardware,
+                "basis": cell.basis,
             }
             for cell in cells
         ],

@@ -41,6 +41,7 @@ def run_suite(
     progress: Callable[[Sequence[PlannedCell]], Progress],
     announce: Announce = lambda plan: None,
     referee: Referee | None = None,
+    allow_code_execution: bool = False,
 ) -> Outcome:
     """Finish the missing work of `suite` and publish; the same call again does nothing else.
 
@@ -55,7 +56,7 @@ def run_suite(
     published = target.read_run()
     began = time.perf_counter()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    plan = ready_plan(suite, store)
+    plan = ready_plan(suite, store, allow_code_execution)
     planned = time.perf_counter()
 
     early = referee is not None and bool(plan.todo)
@@ -72,8 +73,9 @@ def run_suite(
     store.check_writable()
     todo = plan.todo
     reaches = {}
-    if todo:
+    if todo or (plan.executing and not allow_code_execution):
         announce(plan)
+    if todo:
         try:
             target.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -84,9 +86,13 @@ def run_suite(
             if referee is not None:
                 reaches = measure_until_decided(plan, store, workers, referee, on_event)
             else:
-                workers.execute(orders_of(suite, store, todo), on_event)
+                first = plan.bases_of(todo)
+                rest = [cell for cell in todo if cell not in first]
+                if first:
+                    workers.execute(orders_of(plan, store, first), on_event, stay=bool(rest))
+                workers.execute(orders_of(plan, store, rest), on_event)
     measured = time.perf_counter()
-    again = make_plan(suite, store) if todo else plan
+    again = make_plan(suite, store).allowing(allow_code_execution) if todo else plan
     if early:
         again = again.reaching(reaches)
     phases = {"plan": planned - began, "measure": measured - planned}
@@ -94,13 +100,17 @@ def run_suite(
     return Outcome(rows, target, len(todo), unfinished(rows))
 
 
-def ready_plan(suite: Suite, store: Store) -> Plan:
-    """The plan of a suite whose models and data are all in place, fetched where they were not."""
+def ready_plan(suite: Suite, store: Store, allow_code_execution: bool = False) -> Plan:
+    """The plan of a suite whose models and data are all in place, fetched where they were not.
+
+    Nothing is fetched where all that is left needs a permission that was not given.
+    """
     problems = check(suite)
     if problems:
         raise SuiteError(problems)
-    plan = make_plan(suite, store)
-    if not plan.downloads:
+    plan = make_plan(suite, store).allowing(allow_code_execution)
+    refused = not allow_code_execution and all(cell.executes_code for cell in plan.cells)
+    if not plan.downloads or refused:
         return plan
     if offline():
         raise SuiteError(
@@ -119,7 +129,7 @@ def ready_plan(suite: Suite, store: Store) -> Plan:
         suite.adapter(name).fetch()
     for spec in suite.tasks:
         spec.build().fetch()
-    return make_plan(suite, store)
+    return make_plan(suite, store).allowing(allow_code_execution)
 
 
 def check(suite: Suite) -> list[Problem]:

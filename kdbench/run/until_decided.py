@@ -67,8 +67,11 @@ def measure_until_decided(
     ruling = referee(plan.reaching({}), store)
     known = {cell.key: cell for cell in plan.cells if cell.key}
     wanted = [cell for key, cell in known.items() if key in ruling.undecided | ruling.whole]
+    bases = [replace(cell, reach=Reach(1.0)) for cell in plan.bases_of(wanted)]
+    _execute(plan, store, workers, bases, on_event)
     counts = _count(plan, store, workers, wanted, on_event)
-    reaches: dict[str, Reach] = {}
+    # what others rest on is measured whole: its order need not be theirs
+    reaches = {cell.basis: Reach(1.0) for cell in wanted if cell.basis}
     look = 0.0
     while True:
         active = (ruling.undecided | ruling.whole) & counts.keys()
@@ -86,7 +89,7 @@ def measure_until_decided(
         counts = {key: count for key, count in counts.items() if key not in failed}
         ruling = referee(plan.reaching(reaches), store)
         on_event({"event": "round", "text": _round(ruling, reaches, counts)})
-    for key in reaches.keys() & counts.keys():
+    for key in reaches.keys() & (counts.keys() | {cell.key for cell in bases}):
         done = {"items": len(store.cell(key).samples(known[key].limit)), "seconds": 0.0}
         on_event({"event": "done", "cell": key, **done})
     return reaches
@@ -118,7 +121,7 @@ def _count(
             on_event(event)
 
     nowhere = [replace(cell, reach=Reach(0.0)) for cell in cells]
-    workers.execute(orders_of(plan.suite, store, nowhere), listen)
+    workers.execute(orders_of(plan, store, nowhere), listen)
     return counts
 
 
@@ -134,7 +137,7 @@ def _execute(
         if event["event"] != "done":
             on_event(event)
 
-    workers.execute(orders_of(plan.suite, store, cells), listen)
+    workers.execute(orders_of(plan, store, cells), listen)
     return failed
 
 

@@ -130,7 +130,10 @@ class Worker:
         built = time.perf_counter()
 
         store = Store(Path(order["root"])).cell(cell["key"])
-        context = Context(order["seed"], store.folder / "artifacts")
+        artifacts = store.folder / "artifacts"
+        context = Context(
+            order["seed"], self._basis(order, cell), order["allow_code_execution"], artifacts
+        )
         known = store.record()
         record = CellRecord(
             cell["key"],
@@ -182,6 +185,20 @@ class Worker:
                 )
             )
         self.emit("done", cell=cell["key"], seconds=round(measured - began, 3), items=len(items))
+
+    def _basis(self, order: dict[str, Any], cell: dict[str, Any]) -> dict[str, Sample]:
+        """The samples that a cell works on, by their ids; raises `TaskError` where they are not all there."""
+        if not cell.get("basis"):
+            return {}
+        store = Store(Path(order["root"])).cell(cell["basis"])
+        record = store.record()
+        if record is None or not record.covers(cell["limit"]):
+            reason = record.reason if record else ""
+            raise TaskError(
+                f"{cell['label']} rests on the teacher's samples of another task, which are not there: "
+                f"{reason or 'that cell was not finished'}"
+            )
+        return {sample.id: sample for sample in store.samples(cell["limit"])}
 
     def _count(self, cell: dict[str, Any], items: Sequence[Item]) -> None:
         """How much there is to choose from, before anything is measured."""

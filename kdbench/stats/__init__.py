@@ -24,6 +24,7 @@ from kdbench.stats.paired import (
     retention,
 )
 from kdbench.stats.percentiles import observations_needed, quantile, supported
+from kdbench.stats.timing import median_ratio, noise, outliers
 
 __all__ = [
     "Better",
@@ -39,7 +40,10 @@ __all__ = [
     "judge",
     "mcnemar",
     "mean",
+    "median_ratio",
+    "noise",
     "observations_needed",
+    "outliers",
     "permutation_test",
     "proportion",
     "quantile",

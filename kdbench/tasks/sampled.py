@@ -179,12 +179,14 @@ class Sampled(ModelTask):
             tags["category"] = str(
                 field_of(one.document, self.params.category, self.label, one.index)
             )
-        extra = {
+        extra: dict[str, Any] = {
             "right": [int(is_right) for is_right in right],
             "tokens": tokens,
             "finish": [answer.finish for answer in answers],
             "outputs": [answer.text[-KEPT:] for answer in answers[1:]],
         }
+        if not own:
+            extra["skipped"] = {"tokens_right": "no answer is right"}
         return Sample(
             item.id, item.index, item.cluster, scores, prompt, target, answers[0].text, tags, extra
         )

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from kdbench.tasks.panel import Panel
 
 
+CODE_NOT_ALLOWED = "runs programs that models write; allow that, in a sandbox, with: kdbench run --allow-code-execution"
+
+
 class TaskParams(BaseModel):
     """The task's own keys in a suite; unknown keys are errors."""
 
@@ -34,7 +37,8 @@ class TaskParams(BaseModel):
 class Metric:
     """One number that a task emits.
 
-    `aggregation` names how per-sample scores become the number (`kdbench.tasks.aggregate`).
+    `aggregation` names how per-sample scores become the number (`kdbench.tasks.aggregate`). A metric of
+    pairs that is `compared` is told apart between the students of one teacher, too.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Metric:
     better: Literal["higher", "lower"]
     about: str
     aggregation: str = "mean"
+    compared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,15 @@ class Item:
 class Context:
     """What a measurement may depend on besides its items.
 
-    `folder` is a place beside the cell's samples for what is too large for them (features, images); what a
-    block writes there must be on the disk before `measure` returns its samples. It may not exist yet.
+    `basis` has the samples of the task's basis by their ids (`PairTask.basis`). `folder` is a place beside
+    the cell's samples for what is too large for them (features, images); what a block writes there is on the
+    disk before `measure` returns its samples. It may not exist yet.
     """
 
     seed: int
+    basis: Mapping[str, Sample] = field(default_factory=dict)
+    allow_code_execution: bool = False
+    """Whether the person who started the run lets generated code run; no suite can say so."""
     folder: Path | None = None
 
     def sample_seed(self, sample_id: str) -> int:
@@ -104,6 +113,8 @@ class Task(ABC):
     """The parameter that `- name/value` sets in a suite's task list, if there is one."""
     timing: ClassVar[bool] = False
     """True where the hardware is part of what is measured, hence of the cell's key."""
+    executes_code: ClassVar[bool] = False
+    """True where programs that a model wrote are run: only with `Context.allow_code_execution`."""
 
     def __init__(self, params: Any, folder: Path) -> None:
         """`folder` is the suite's: relative paths in `params` start there."""
@@ -197,6 +208,16 @@ class PairTask(Task):
 
     same_tokenizer: ClassVar[bool] = False
     """True where token distributions are compared; pairs that differ are skipped with the reason."""
+
+    def student_verbs(self) -> frozenset[str]:
+        """Verbs that the student must have, where they are not those of the teacher."""
+        return self.verbs()
+
+    def basis(self) -> ModelTask | None:
+        """A task whose samples on the teacher this one works on: a cell of its own, measured first and
+        shared by all that rest on it. Its items have the ids of this task's items.
+        """
+        return None
 
     @abstractmethod
     def measure(

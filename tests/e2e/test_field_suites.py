@@ -12,6 +12,7 @@ import pytest
     [
         ("reasoning-math", {"sampled/minerva_math500", "sampled/aime24", "sampled/aime25"}),
         ("llm-general", {"reasoning/mmlu_anatomy", "reasoning/ifeval", "fidelity/hellaswag"}),
+        ("code", {"code/humaneval", "code/mbpp"}),
     ],
 )
 def test_validate_names_cells_and_what_would_be_fetched(kdbench, name, labels):
@@ -25,3 +26,11 @@ def test_validate_names_cells_and_what_would_be_fetched(kdbench, name, labels):
 def test_a_key_that_is_not_set_is_asked_for(kdbench):
     done = kdbench("validate", "reasoning-math", code=3, DEEPSEEK_API_KEY="")
     assert "DEEPSEEK_API_KEY" in done.stderr
+
+
+def test_validate_says_what_runs_generated_code_and_how_that_is_allowed(kdbench):
+    assert "kdbench run --allow-code-execution" in kdbench("validate", "code").stdout
+    assert json.loads(kdbench("validate", "code", "--json").stdout)["executes_code"] == [
+        "code/humaneval",
+        "code/mbpp",
+    ]

@@ -63,10 +63,14 @@ def test_the_shipped_models_give_the_shipped_samples(kdbench, tmp_path):
 
     kdbench("run", SUITE, "--limit", "24", "--results", tmp_path)
     fresh, shipped = Published(tmp_path / "quickstart"), Published(SHIPPED)
-    by_subject = {(c["label"], c["model"]): c["samples"] for c in shipped.read_run()["cells"]}
+
+    def identity(cell: dict) -> tuple[str, ...]:
+        return tuple(cell[part] for part in ("label", "model", "teacher", "student"))
+
+    by_subject = {identity(cell): cell["samples"] for cell in shipped.read_run()["cells"]}
     compared = 0
     for cell in fresh.read_run()["cells"]:
-        expected = {s.id: s for s in shipped.read_samples(by_subject[cell["label"], cell["model"]])}
+        expected = {s.id: s for s in shipped.read_samples(by_subject[identity(cell)])}
         for sample in fresh.read_samples(cell["samples"]):
             for metric, score in sample.scores.items():
                 assert score == pytest.approx(expected[sample.id].scores[metric], abs=1e-3)
@@ -141,14 +145,19 @@ def test_sigkill_while_real_models_answer_loses_nothing(environment, kdbench, tm
 
 def test_validate_of_the_quickstart_names_its_cells_and_no_download(kdbench):
     plan = json.loads(kdbench("validate", SUITE, "--json").stdout)
-    assert len(plan["cells"]) == 16
+    subjects = {(cell["task"], *cell["subject"].values()) for cell in plan["cells"]}
+    for task, models, pairs in (("reasoning", 4, 0), ("fidelity", 0, 3)):
+        own = [subject for subject in subjects if subject[0].startswith(task)]
+        names = {subject[0] for subject in own}
+        assert len(own) == len(names) * (models + pairs)
     assert plan["downloads"] == []
-    assert len({cell["key"] for cell in plan["cells"]}) == 16
+    assert len({cell["key"] for cell in plan["cells"]}) == len(plan["cells"]) == len(subjects)
 
 
-def keys(kdbench, suite: Path) -> dict[tuple[str, str], str]:
+def keys(kdbench, suite: Path) -> dict[tuple[str, ...], str]:
+    """Keys by task and models."""
     plan = json.loads(kdbench("validate", suite, "--json").stdout)
-    return {(cell["task"], cell["subject"]["model"]): cell["key"] for cell in plan["cells"]}
+    return {(cell["task"], *cell["subject"].values()): cell["key"] for cell in plan["cells"]}
 
 
 def test_a_suite_that_moved_with_its_models_and_data_finds_its_cells_again(kdbench, tmp_path):
@@ -196,8 +205,8 @@ def test_a_changed_byte_misses_exactly_the_cells_that_it_can_change(
     assert changed == {
         cell
         for cell in before
-        if (task is None or cell[0] == f"reasoning/quickstart_{task}")
-        and (model is None or cell[1] == model)
+        if (task is None or cell[0].endswith(f"/quickstart_{task}"))
+        and (model is None or model in cell[1:])
     }
 
 

@@ -26,7 +26,8 @@ def test_an_installed_package_validates_the_shipped_suite_by_its_name(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "16 cells" in done.stdout
+    assert "suite quickstart: 3 pairs" in done.stdout
+    assert "blocked" not in done.stdout
     results = ROOT / "results" / "quickstart"
     done = subprocess.run(
         [sys.executable, "-m", "kdbench", "leaderboard", "build", str(results), "--out", "page"],

@@ -218,15 +218,18 @@ def test_memory_running_out_while_generating_halves_the_batch(
 ) -> None:
     prompts = [Prompt(text, (), 6) for text in TEXTS]
     expected = lm.generate_text(prompts)
+    generator = _with_batch(lm, 6)
+    assert generator.loop is not None
     tried: list[int] = []
-    whole = lm.model.generate
+    whole = lm.model.forward
 
-    def tight(**arguments: Any) -> Any:
-        tried.append(len(arguments["input_ids"]))
+    def tight(**given: Any) -> Any:
+        tried.append(len(given["input_ids"]))
         if tried[-1] > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return whole(**arguments)
+        return whole(**given)
 
-    monkeypatch.setattr(lm.model, "generate", tight)
-    assert _with_batch(lm, 6).generate(prompts) == expected
-    assert tried == [6, 3, 1, 1, 1, 1, 1, 1]
+    monkeypatch.setattr(lm.model, "forward", tight)
+    assert generator.generate(prompts) == expected
+    assert tried[:3] == [6, 3, 1]
+    assert set(tried[3:]) == {1}

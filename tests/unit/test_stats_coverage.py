@@ -283,3 +283,28 @@ def test_a_student_on_the_margin_passes_and_fails_about_one_time_in_forty(
     )
     assert 0.01 < verdicts["PASS"] / DRAWS < 0.04
     assert 0.01 < verdicts["FAIL"] / DRAWS < 0.04
+
+
+# ------------------------------------------------------------------ timings
+
+
+def _jittery(rng: np.random.Generator, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Teacher 2 s, student 1 s, a drift that rounds share, long-tailed noise, and a jump now and then."""
+    drift = 1 + 0.3 * rng.random(rounds)
+    jumps = 1 + 4 * (rng.random((2, rounds)) < 0.05)
+    calls = np.exp(0.05 * rng.standard_normal((2, rounds))) * jumps * drift
+    return 2 * calls[0], calls[1]
+
+
+@pytest.mark.parametrize("rounds", [10, 16, 32])
+def test_the_interval_of_a_speed_up_covers_at_least_as_claimed(rounds: int) -> None:
+    (share,) = coverage(lambda rng: [stats.median_ratio(*_jittery(rng, rounds))], 2.0)
+    assert 0.94 <= share <= 0.99  # ranks are whole numbers, so it covers a little more
+
+
+def test_swapping_teacher_and_student_inverts_a_speed_up_and_its_bounds() -> None:
+    one, other = _jittery(np.random.default_rng(SEED), 16)
+    there, back = stats.median_ratio(one, other), stats.median_ratio(other, one)
+    assert [there.value, there.low, there.high] == pytest.approx(
+        [1 / back.value, 1 / back.high, 1 / back.low]
+    )

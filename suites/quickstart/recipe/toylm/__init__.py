@@ -5,3 +5,7 @@ document is, and which side of the train/test split it belongs to), ``problems``
 ``stories`` (the three kinds of document), ``corpus`` (streams and test files), ``text``
 (tokenizer), ``batches``, ``models`` and ``distil`` (training).
 """
+
+from kdbench.models import torchvision_on_cpu
+
+torchvision_on_cpu.mend()  # before anything imports transformers
