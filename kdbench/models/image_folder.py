@@ -11,7 +11,7 @@ from pydantic import Field
 
 from kdbench.errors import ModelError
 from kdbench.models.adapter import Adapter, AdapterParams, Download
-from kdbench.models.image_sets import Entry, ImageSet
+from kdbench.models.image_files import Entry, ImageFiles
 from kdbench.models.images import Image, ImageRequest, checked
 from kdbench.models.protocols import GENERATE_IMAGES
 from kdbench.models.requirements import require
@@ -43,8 +43,8 @@ class ImageFolderAdapter(Adapter):
     version: ClassVar[int] = 1
 
     @cached_property
-    def files(self) -> ImageSet:
-        return ImageSet(self.folder / self.params.path)
+    def files(self) -> ImageFiles:
+        return ImageFiles(self.folder / self.params.path)
 
     def verbs(self) -> frozenset[str]:
         return frozenset({GENERATE_IMAGES})
@@ -79,7 +79,7 @@ class ImageFolderAdapter(Adapter):
 class ImageFolder:
     """The n-th image of a prompt or label answers the n-th request for it."""
 
-    def __init__(self, files: ImageSet, steps: int | None) -> None:
+    def __init__(self, files: ImageFiles, steps: int | None) -> None:
         self.files = files
         self.steps = steps
         self._named: dict[tuple[str, int | None], list[Entry]] = defaultdict(list)

@@ -130,7 +130,7 @@ class Conditions:
         ]  # fmt: skip
 
     def _conditions(self) -> list[tuple[str, int | None]]:
-        from kdbench.models.image_sets import read_prompts
+        from kdbench.models.image_files import read_prompts
 
         asked = self.params
         count = None if asked.images is None else asked.images // asked.per_prompt

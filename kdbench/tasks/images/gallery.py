@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from kdbench.models.image_sets import png
+from kdbench.models.image_files import png
 from kdbench.models.images import Image
 from kdbench.results.files import publish
 

@@ -23,7 +23,7 @@ from kdbench.tasks.images.conditions import WEIGHTS
 
 if TYPE_CHECKING:
     from kdbench.models.encoders.encoder import ImageEncoder
-    from kdbench.models.image_sets import ImageSet
+    from kdbench.models.image_files import ImageFiles
     from kdbench.models.reference import Reference
 
 
@@ -94,10 +94,10 @@ class References:
         return path
 
 
-def _images(path: Path) -> ImageSet:
-    from kdbench.models.image_sets import ImageSet
+def _images(path: Path) -> ImageFiles:
+    from kdbench.models.image_files import ImageFiles
 
-    return ImageSet(path)
+    return ImageFiles(path)
 
 
 def _encoded(path: Path, encoder: ImageEncoder) -> Reference:
