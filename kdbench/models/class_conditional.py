@@ -15,7 +15,7 @@ from diffusers import DiffusionPipeline, ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 
 
-class ClassConditionalPipeline(DiffusionPipeline):
+class ClassConditionalPipeline(DiffusionPipeline):  # type: ignore[misc]
     """`num_inference_steps` and `guidance_scale` are what the model is used with unless told otherwise.
 
     `null_label` is the class that stands for "any"; guidance compares with it. Without one, or at a scale

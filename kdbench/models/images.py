@@ -72,5 +72,5 @@ def to_uint8(values: NDArray[Any]) -> Image:
         raise ModelError(
             "the generator made values that are not finite (a smaller dtype's overflow?)"
         )
-    levels = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+    levels: Image = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
     return levels.repeat(3, axis=-1) if levels.shape[-1] == 1 else levels

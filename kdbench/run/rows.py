@@ -212,9 +212,9 @@ def _comparison_rows(
         return
     joined = join(samples[pair.teacher], samples[pair.student])
     for metric in student.metrics:
-        held = [cell.summary.get(metric.name) for cell in (teacher, student)]
-        if metric.aggregation == OWN and all(held):
-            found = apart_by_folds(metric, held[0], held[1], joined.unmatched, header.confidence)
+        theirs, ours = (cell.summary.get(metric.name) for cell in (teacher, student))
+        if metric.aggregation == OWN and theirs and ours:
+            found = apart_by_folds(metric, theirs, ours, joined.unmatched, header.confidence)
         else:
             found = against_teacher(metric, joined, header.confidence)
         for measured in found:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kdbench.errors import TaskError, did_you_mean
 from kdbench.models import weights
 from kdbench.models.adapter import Download
+from kdbench.models.encoders import classifier
 from kdbench.models.resizing import DIALECTS
 
 if TYPE_CHECKING:
@@ -32,19 +33,16 @@ class EncoderSpec:
 
     def protocol(self) -> str:
         """Network, weights and resizing, in a line."""
-        return f"{self.network} {self.digest()[:12]}, {self.resize}"
+        if self.folder is None:
+            return f"{self.network} {self.digest()[:12]}, {self.resize}"
+        own = classifier.protocol(self.folder)
+        return f"{self.network} {own['weights'][:12]}, {own['resize']}, {own['normalise']}"
 
     def digest(self) -> str:
         """sha256 of the weights, whole; a dialect needs no more than its beginning."""
         if self.folder is None:
             return weights.digest_of(self.file)
-        from kdbench.models.checkpoint import Checkpoint, content_digest
-        from kdbench.models.file_hash import digest_of
-
-        files = Checkpoint(self.folder)
-        return digest_of(
-            {"weights": files.weights_digest(), "config": content_digest(files.config)}
-        )
+        return classifier.protocol(self.folder)["weights"]
 
     def downloads(self) -> list[Download]:
         return [] if self.folder is not None else weights.download(self.file)
@@ -84,12 +82,6 @@ def _clip(file: str, dialect: str) -> Callable[[Path, str], ImageEncoder]:
     return opened
 
 
-def _classifier(path: Path, device: str) -> ImageEncoder:
-    from kdbench.models.encoders.classifier import ClassifierEncoder
-
-    return ClassifierEncoder(path, device)
-
-
 _TORCHSCRIPT, _STATE = "inception-torchscript", "inception-fid"
 _B32, _L14 = "clip-vit-base-patch32", "clip-vit-large-patch14-336"
 
@@ -122,8 +114,7 @@ def encoder_spec(name: str, own: Path | None) -> EncoderSpec:
     if name == OWN:
         if own is None:
             raise TaskError("the encoder 'classifier' needs `encoder`, the folder of one")
-        resize = "as its preprocessor_config.json says"
-        return EncoderSpec(OWN, "image classifier", resize, "", _classifier, own)
+        return EncoderSpec(OWN, "image classifier", "", "", classifier.ClassifierEncoder, own)
     if name not in KNOWN:
         names = [*KNOWN, OWN]
         raise TaskError(

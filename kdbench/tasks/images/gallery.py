@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 from kdbench.models.image_files import png
 from kdbench.models.images import Image
-from kdbench.results.files import publish
+from kdbench.results.files import writing
 
 SIDE = 128
 """Pixels of a small image's longer side, at most."""
@@ -22,8 +25,6 @@ def thumbnail(image: Image) -> str:
     picture = Pictures.fromarray(image)
     if max(picture.size) > SIDE:
         picture.thumbnail((SIDE, SIDE), Pictures.Resampling.LANCZOS)
-        import numpy as np
-
         image = np.asarray(picture)
     return base64.b64encode(png(image)).decode("ascii")
 
@@ -35,5 +36,11 @@ def digest(image: Image) -> str:
 
 def spill(folder: Path, places: Sequence[int], images: Sequence[Image]) -> None:
     """Write images as PNG files, lossless, named by their places in the task."""
-    for place, image in zip(places, images, strict=True):
-        publish(folder / "images" / f"{place:06d}.png", png(image))
+    target = folder / "images"
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
+        for place, image in zip(places, images, strict=True):
+            with (target / f"{place:06d}.png").open("wb") as file:
+                file.write(png(image))
+                file.flush()
+                os.fsync(file.fileno())

@@ -74,5 +74,5 @@ class OnePass:
     @cached_property
     def _dialects(self) -> list[Any]:
         """Every resizing that is asked for, once."""
-        users = [*self.encoders.values(), *self.judges.values()]
+        users: list[ImageEncoder | Judge] = [*self.encoders.values(), *self.judges.values()]
         return list(dict.fromkeys(user.resize for user in users))

@@ -139,8 +139,10 @@ class Images(ModelTask):
     def fetch(self) -> None:
         self.conditions.fetch()
         self.references.fetch()
-        for spec in [*self._encoders.values(), *self._asked[1]]:
+        for spec in self._encoders.values():
             spec.fetch()
+        for judge in self._asked[1]:
+            judge.fetch()
 
     def items(self, limit: int | None) -> list[Item]:
         return self.conditions.items(limit)
