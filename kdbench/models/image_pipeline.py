@@ -216,6 +216,8 @@ def _arguments(pipeline: Any, params: DiffusersParams, folder: Path) -> dict[str
         "guidance_scale": params.guidance,
     }
     found = {name: value for name, value in asked.items() if value is not None}
+    if params.timesteps is not None and "num_inference_steps" in _parameters(pipeline):
+        found["num_inference_steps"] = None  # some schedulers refuse both
     found |= params.options
     refused = sorted(set(found) - set(_parameters(pipeline)))
     taken = sorted({"prompt", "class_labels", "generator", "latents", "output_type"} & set(found))
