@@ -1,5 +1,5 @@
 """The task families that come with kdbench: importing this module registers them."""
 
-from kdbench.tasks import code, fidelity, reasoning, sampled
+from kdbench.tasks import code, fidelity, geneval, reasoning, sampled
 
-__all__ = ["code", "fidelity", "reasoning", "sampled"]
+__all__ = ["code", "fidelity", "geneval", "reasoning", "sampled"]
