@@ -12,6 +12,10 @@ import pytest
     [
         ("reasoning-math", {"sampled/minerva_math500", "sampled/aime24", "sampled/aime25"}),
         ("llm-general", {"reasoning/mmlu_anatomy", "reasoning/ifeval", "fidelity/hellaswag"}),
+        ("t2i-coco30k", {"images/coco30k", "val2014.zip", "captions.txt"}),
+        ("t2i-mjhq30k", {"images/mjhq30k", "equal_noise/mjhq30k", "Sana_Sprint", "imagereward"}),
+        ("imagenet-fid50k", {"images/imagenet64", "edm-imagenet-64", "generate.py"}),
+        ("geneval", {"images/geneval", "geneval-prompts", "mask2former"}),
         ("code", {"code/humaneval", "code/mbpp"}),
     ],
 )
