@@ -73,9 +73,10 @@ def _inputs(run: RunFolder, pair: dict[str, Any]) -> Iterator[tuple[dict[str, An
             metrics = [Metric(**metric) for metric in student["metrics"]]
             both = _walk(*paths) if len(paths) == 2 else lambda: iter(())
             own = partial(_samples, paths[-1])
+            summaries = {"teacher": cell["summary"], "student": student["summary"]}
             yield cell, PanelInput(
                 cell["label"], metrics, run.confidence, both, own, pair["student"],
-                _siblings(run, done, cell),
+                _siblings(run, done, cell), summaries,
             )  # fmt: skip
 
 

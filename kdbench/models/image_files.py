@@ -1,4 +1,4 @@
-"""Images on disk: decoded without guessing, in folders or zip archives, with the prompts beside them."""
+"""Images on disk: decoded without guessing, in folders or archives, prompts in a table beside them."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ class ImageFiles:
 
     def digest(self) -> str:
         """sha256 over the images' names and contents, and over the table."""
-        tables = {f"table/{name}": sha256(text.encode()).hexdigest() for name, text in self._tables}
         if self.is_zip:
             return digest_of({"zip": sha256_of(self.path)})
+        tables = {f"table/{name}": sha256(text.encode()).hexdigest() for name, text in self._tables}
         return digest_of({name: sha256_of(self.path / name) for name in self.names} | tables)
 
     @property
@@ -174,16 +174,19 @@ class ImageFiles:
         return [(name, self._text(name)) for name in sorted(below, key=_natural)]
 
     @cached_property
+    def _archive(self) -> zipfile.ZipFile:
+        """Kept open: its list of thousands of files is read once, not for each of them."""
+        try:
+            return zipfile.ZipFile(self.path)
+        except zipfile.BadZipFile as error:
+            raise ModelError(f"{self.path}: not a zip archive ({error})") from error
+
+    @cached_property
     def _all(self) -> list[str]:
         if self.is_zip:
-            try:
-                with zipfile.ZipFile(self.path) as archive:
-                    return [
-                        one.filename for one in archive.infolist()
-                        if not one.is_dir() and not one.filename.startswith("__MACOSX/")
-                    ]  # fmt: skip
-            except zipfile.BadZipFile as error:
-                raise ModelError(f"{self.path}: not a zip archive ({error})") from error
+            listed = self._archive.infolist()
+            names = [one.filename for one in listed if not one.is_dir()]
+            return [name for name in names if not name.startswith("__MACOSX/")]
         if not self.path.is_dir():
             raise ModelError(f"{self.path}: no such folder or zip archive of images")
         files = (file for file in self.path.rglob("*") if file.is_file())
@@ -196,9 +199,8 @@ class ImageFiles:
         if not self.is_zip:
             return (self.path / name).read_bytes()
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(name)
-        except (zipfile.BadZipFile, EOFError) as error:
+            return self._archive.read(name)
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
             raise ModelError(f"{self.path}/{name}: damaged in the archive ({error})") from error
 
     def _text(self, name: str) -> str:

@@ -24,6 +24,10 @@ DENOISERS = ("unet", "transformer", "transformer_2", "prior", "decoder")
 """Names that diffusers gives to the networks that are evaluated at every step."""
 
 
+SMALL = 20_000_000
+"""Parameters of networks whose images are made by the dozen."""
+
+
 class ImagePipeline:
     """Answers `generate_images`; one generator an image, on the CPU, so that no device or batch matters."""
 
@@ -39,7 +43,8 @@ class ImagePipeline:
         self.whose = whose
         self.steps: int | None = None
         self._arguments = arguments
-        self._limits = BatchLimits(batch_size or (1 if device == "cpu" else 8), 1 << 62, 1 << 62)
+        rows = batch_size or _rows(pipeline, device)
+        self._limits = BatchLimits(rows, 1 << 62, 1 << 62)
         self._asks = _asks(pipeline)
 
     def generate_images(self, requests: Sequence[ImageRequest]) -> list[Image]:
@@ -141,14 +146,16 @@ def _loaded(files: PipelineFiles, settings: LoadSettings) -> Any:
     from safetensors import SafetensorError
 
     name = files.class_name
+    kind: Any = getattr(diffusers, name, None)
     if name == OWN_PIPELINE:
-        from kdbench.models.class_conditional import ClassConditionalPipeline as kind
-    else:
-        kind = getattr(diffusers, name, None)
-        if kind is None:
-            raise ModelError(
-                f"{files.folder}: diffusers {diffusers.__version__} has no pipeline {name}; a newer one may"
-            )
+        from kdbench.models.class_conditional import ClassConditionalPipeline
+
+        kind = ClassConditionalPipeline
+    if kind is None:
+        raise ModelError(
+            f"{files.folder}: diffusers {diffusers.__version__} has no pipeline {name}; a newer "
+            "one may"
+        )
     dtype = None if settings.dtype == "auto" else getattr(torch, settings.dtype)
     # a component that is listed and not wanted is None, so that its files need not be there
     parts: dict[str, Any] = dict.fromkeys(UNUSED & files.index.keys())
@@ -209,6 +216,8 @@ def _arguments(pipeline: Any, params: DiffusersParams, folder: Path) -> dict[str
         "guidance_scale": params.guidance,
     }
     found = {name: value for name, value in asked.items() if value is not None}
+    if params.timesteps is not None and "num_inference_steps" in _parameters(pipeline):
+        found["num_inference_steps"] = None  # some schedulers refuse both
     found |= params.options
     refused = sorted(set(found) - set(_parameters(pipeline)))
     taken = sorted({"prompt", "class_labels", "generator", "latents", "output_type"} & set(found))
@@ -219,6 +228,15 @@ def _arguments(pipeline: Any, params: DiffusersParams, folder: Path) -> dict[str
             else f"{folder}: {taken[0]} is the task's to give; take it out of `options`"
         )
     return found
+
+
+def _rows(pipeline: Any, device: str) -> int:
+    """Images at a time where the suite does not say: many of small networks, few of large ones."""
+    networks = [getattr(pipeline, name, None) for name in DENOISERS]
+    size = sum(p.numel() for one in networks if one is not None for p in one.parameters())
+    if size < SMALL:
+        return 64
+    return 1 if device == "cpu" else 8
 
 
 def _asks(pipeline: Any) -> str:

@@ -65,12 +65,12 @@ def checked(images: Sequence[Any], requests: Sequence[ImageRequest], whose: str)
 def to_uint8(values: NDArray[Any]) -> Image:
     """Colours from 0 to 1, shape (..., 1 or 3), rounded to the nearest of 256 levels; grey becomes RGB.
 
-    Rounding, not truncation, as diffusers and EDM do; torchmetrics and DMD2 truncate, which is another dialect.
+    Rounding, not truncation, as diffusers and EDM do; torchmetrics and DMD2 truncate, another dialect.
     Raises `ModelError` for values that are not finite.
     """
     if not np.isfinite(values).all():
         raise ModelError(
             "the generator made values that are not finite (a smaller dtype's overflow?)"
         )
-    levels = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+    levels: Image = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
     return levels.repeat(3, axis=-1) if levels.shape[-1] == 1 else levels

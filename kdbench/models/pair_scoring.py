@@ -154,7 +154,7 @@ def _acceptances(
     teacher, student = first.logits(batch, places), second.logits(batch, places)
     device, shared = teacher.device, min(teacher.shape[-1], student.shape[-1])
     found = torch.empty((len(places.at), 3), device=device, dtype=torch.float64)
-    for start, inside, at, wanted in chunks(places, device):
+    for start, inside, at, wanted in chunks(places, device, chunk_size(teacher)):
         parts = slice(start, start + int(at.max()) + 1)
         p, q = (warp.probabilities(logits[parts].to(device)) for logits in (teacher, student))
         target = p[at, wanted].double()

@@ -112,9 +112,11 @@ class PipelineFiles:
         if chosen:
             return chosen
         pickled = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
-        why = f"its weights are pickled ({pickled[0]}), and reading a pickle can run any code"
+        why = "no weights"
+        if pickled:
+            why = f"its weights are pickled ({pickled[0]}), and reading a pickle can run any code"
         raise ModelError(
-            f"{folder}: {why if pickled else 'no weights'}; expected "
+            f"{folder}: {why}; expected "
             "diffusion_pytorch_model.safetensors or model.safetensors"
             + (f" (variant {self.variant})" if self.variant else "")
         )

@@ -47,13 +47,45 @@ class _Silent:
         return None
 
 
+class Pace:
+    """How far a cell is, how fast, how long it will take, and its numbers so far."""
+
+    def __init__(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        self._first, self._began = done, time.monotonic()
+        self.numbers: dict[str, float] = {}
+
+    def add(self, items: int, numbers: dict[str, float]) -> None:
+        """After a block; numbers stay until there are newer ones."""
+        self.done += items
+        self.numbers |= numbers
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self._began
+        rate = (self.done - self._first) / seconds if seconds > 0 else 0.0
+        told = f"{self.done} of {self.total}"
+        if rate > 0:
+            told += f", {rate:.3g}/s, {_duration((self.total - self.done) / rate)} left"
+        return told + "".join(
+            f", {name} {value:.4g} so far" for name, value in self.numbers.items()
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
 class _Lines:
     """A line when a cell begins to load, ends or fails, and one a minute while it works."""
 
     def __init__(self, write: Callable[..., None], cells: Sequence[PlannedCell]) -> None:
         self._write = write
         self._names = {cell.key: f"{cell.label} on {cell.subject}" for cell in cells}
-        self._counts: dict[str, list[int]] = {}
+        self._paces: dict[str, Pace] = {}
         self._ended = 0
         self._spoke = time.monotonic()
 
@@ -68,12 +100,12 @@ class _Lines:
         if event["event"] == "load":
             self._say(f"loading {event['model']}")
         elif event["event"] == "items":
-            self._counts[event["cell"]] = [event["stored"], event["total"]]
+            self._paces[event["cell"]] = Pace(event["stored"], event["total"])
         elif event["event"] == "block":
-            count = self._counts[event["cell"]]
-            count[0] += event["items"]
-            if time.monotonic() - self._spoke > 60:
-                self._say(f"{name}: {count[0]} of {count[1]}")
+            pace = self._paces[event["cell"]]
+            pace.add(event["items"], event.get("so_far", {}))
+            if time.monotonic() - self._spoke > 60 or "so_far" in event:
+                self._say(f"{name}: {pace}")
         elif event["event"] == "done":
             self._ended += 1
             self._say(
@@ -111,10 +143,12 @@ class _Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[pace]}"),
             console=console,
         )
-        self._all = self._bars.add_task("cells", total=len(self._names))
+        self._all = self._bars.add_task("cells", total=len(self._names), pace="")
         self._running: dict[str, Any] = {}
+        self._paces: dict[str, Pace] = {}
 
     def __enter__(self) -> _Bars:
         self._bars.start()
@@ -130,10 +164,13 @@ class _Bars:
         elif event["event"] == "items":
             self._bars.update(self._all, description="cells")
             if key not in self._running:
-                self._running[key] = self._bars.add_task(self._names[key])
+                self._running[key] = self._bars.add_task(self._names[key], pace="")
+                self._paces[key] = Pace(event["stored"], event["total"])
             self._bars.update(self._running[key], total=event["total"], completed=event["stored"])
         elif event["event"] == "block":
-            self._bars.advance(self._running[key], event["items"])
+            self._paces[key].add(event["items"], event.get("so_far", {}))
+            told = str(self._paces[key]).partition(", ")[2]
+            self._bars.update(self._running[key], advance=event["items"], pace=told)
         elif event["event"] == "round":
             self._bars.console.print(event["text"], markup=False, highlight=False, soft_wrap=True)
         elif event["event"] == "predicted":

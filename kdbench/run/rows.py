@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from kdbench.errors import TaskError
 from kdbench.results.sample import Sample
 from kdbench.results.table import Role, Row
-from kdbench.tasks.aggregate import aggregate
+from kdbench.tasks.aggregate import OWN, aggregate
 from kdbench.tasks.compare import (
     Joined,
     Measurement,
     against_baseline,
     against_student,
     against_teacher,
+    apart_by_folds,
     join,
 )
+from kdbench.tasks.summaries import estimate_of
 from kdbench.tasks.task import Metric
 
 if TYPE_CHECKING:
@@ -166,9 +168,12 @@ def _cell_rows(
         elif cell.ok:
             try:
                 estimate = _estimate(cell, metric, samples[cell.model], header.confidence)
-                measured = replace(
-                    measured, estimate=estimate, reason=_notes(metric.name, samples[cell.model])
+                why = (
+                    cell.summary[metric.name]["reason"]
+                    if estimate is None
+                    else _notes(metric.name, samples[cell.model])
                 )
+                measured = replace(measured, estimate=estimate, reason=why)
             except TaskError as error:
                 measured, status = replace(measured, reason=str(error)), "failed"
         yield _row(header, cell, role, model, pair, measured, status, method)
@@ -192,11 +197,10 @@ def _notes(metric: str, samples: Sequence[Sample]) -> str:
 
 def _estimate(
     cell: CellView, metric: Metric, samples: Sequence[Sample], confidence: float
-) -> Estimate:
+) -> Estimate | None:
+    """The number, or None where the cell's summary says why there is none."""
     if metric.name in cell.summary:
-        from kdbench.stats import Estimate
-
-        return Estimate(**cell.summary[metric.name])
+        return estimate_of(cell.summary[metric.name], confidence)
     scored = [sample for sample in samples if metric.name in sample.scores]
     scores = [sample.scores[metric.name] for sample in scored]
     return aggregate(metric.aggregation, scores, [s.cluster for s in scored], confidence)
@@ -221,7 +225,12 @@ def _comparison_rows(
         return
     joined = join(samples[pair.teacher], samples[pair.student])
     for metric in student.metrics:
-        for measured in against_teacher(metric, joined, header.confidence):
+        theirs, ours = (cell.summary.get(metric.name) for cell in (teacher, student))
+        if metric.aggregation == OWN and theirs and ours:
+            found = apart_by_folds(metric, theirs, ours, joined.unmatched, header.confidence)
+        else:
+            found = against_teacher(metric, joined, header.confidence)
+        for measured in found:
             yield _row(header, student, "pair", pair.student, pair, measured)
     baseline = by_model.get(pair.baseline or "")
     if baseline is not None and baseline.ok and pair.baseline != pair.student:
@@ -295,12 +304,19 @@ def _row(
         seed=header.seed,
         status=status,
         hardware=cell.hardware,
-        steps=None,
+        steps=_steps(cell),
         cell=cell.key,
         created=cell.finished,
         kdbench=cell.kdbench,
         reason=measured.reason,
     )
+
+
+def _steps(cell: CellView) -> int | None:
+    """Evaluations that an image took (NFE): one number of a model, on each of its samples."""
+    first = next(iter(cell.read()), None) if cell.ok else None
+    steps = first.extra.get("steps") if first is not None else None
+    return steps if isinstance(steps, int) else None
 
 
 def _rounded(value: float) -> float | None:

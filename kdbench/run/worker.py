@@ -30,7 +30,7 @@ from kdbench.models.adapter import LoadSettings
 from kdbench.results.sample import Sample
 from kdbench.results.store import CellRecord, Store
 from kdbench.run.arrival import arranged, within
-from kdbench.tasks.task import Context, Item, ModelTask, PairTask, Task
+from kdbench.tasks.task import Context, Item, ModelTask, PairTask, Summary, Task
 
 Emit = Callable[..., None]
 
@@ -198,6 +198,7 @@ class Worker:
             order["allow_code_execution"],
             order["models"],
             order["folder"],
+            store.folder / "artifacts",
         )
         known = store.record()
         record = CellRecord(
@@ -217,12 +218,13 @@ class Worker:
                 stored=len(log.stored & {i.index for i in items}),
             )
             missing = blocks(items, order["block"], log.stored)
+            look = _Look()
             models, load_seconds = self._load(order) if missing else ({}, 0.0)
             loaded = time.perf_counter()
             for block in missing:
                 samples = _measure_block(task, cell["subject"], models, block, context)
                 log.append(samples)
-                self.emit("block", cell=cell["key"], items=len(samples))
+                self.emit("block", cell=cell["key"], items=len(samples), **look(task, context))
             measured = time.perf_counter()
             whole = len(items) == len(everything)
             complete = cell["limit"] is None or len(everything) < cell["limit"]
@@ -241,7 +243,11 @@ class Worker:
                         "items": round(built - began, 3),
                         "measure": round(measured - loaded, 3),
                     },
-                    summary=_summary(task, samples) if whole else known.summary if known else {},
+                    summary=_summary(task, samples, context)
+                    if whole
+                    else known.summary
+                    if known
+                    else {},
                 )
             )
         self.emit("done", cell=cell["key"], seconds=round(measured - began, 3), items=len(items))
@@ -317,10 +323,32 @@ def _check_samples(task: Task, items: Sequence[Item], samples: Sequence[Sample])
         )
 
 
-def _summary(task: Task, samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
+class _Look:
+    """The running numbers of a long cell: seldom, and in a small share of its time."""
+
+    EVERY, SHARE = 30.0, 0.05
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + self.EVERY
+
+    def __call__(self, task: Task, context: Context) -> dict[str, Any]:
+        began = time.monotonic()
+        if began < self._next or not isinstance(task, ModelTask):
+            return {}
+        found = task.so_far(context)
+        ended = time.monotonic()
+        self._next = ended + max(self.EVERY, (ended - began) / self.SHARE)
+        return {"so_far": found} if found else {}
+
+
+def _summary(task: Task, samples: Sequence[Sample], context: Context) -> dict[str, dict[str, Any]]:
     if not isinstance(task, ModelTask):
         return {}
-    return {name: asdict(estimate) for name, estimate in task.summarise(samples).items()}
+    found = task.summarise(samples, context)
+    return {
+        name: one.to_json() if isinstance(one, Summary) else asdict(one)
+        for name, one in found.items()
+    }
 
 
 def _reason(error: Exception) -> str:

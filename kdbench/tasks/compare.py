@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kdbench.results.sample import Sample
 from kdbench.tasks.task import Metric
@@ -90,7 +90,8 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
     """Retention, gap, paired test and flips of a student (second) against its teacher (first).
 
     Means of scores get all of them (flips where scores are 0 or 1); perplexities get the ratio of
-    student to teacher, bits per byte the gap; other aggregations have no paired form and say so.
+    student to teacher, bits per byte the gap, means of strata gap and retention; other aggregations have
+    no paired form and say so.
     """
     from kdbench import stats
 
@@ -108,6 +109,8 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
         return _exact_ratio(metric, pair)
     if metric.aggregation in TIMED:
         return []  # timings of two cells are not of the same rounds: nothing is paired
+    if metric.aggregation == "mean_of_strata":
+        return _of_strata(metric, pair, confidence)
     if metric.aggregation != "mean":
         reason = f"the aggregation {metric.aggregation!r} has no paired form"
         return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
@@ -129,6 +132,29 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
         found.append(Measurement(f"{name}.lost", "fraction", "lower", share, note))
         share = stats.mean(gained, clusters, confidence=confidence)
         found.append(Measurement(f"{name}.gained", "fraction", "higher", share, note))
+    return found
+
+
+def apart_by_folds(
+    metric: Metric,
+    teacher: Mapping[str, Any],
+    student: Mapping[str, Any],
+    note: str,
+    confidence: float,
+) -> list[Measurement]:
+    """Gap, and retention where higher is better, of a number of a whole set over the same folds."""
+    from kdbench.tasks.summaries import paired
+
+    asked = [(f"{metric.name}.gap", metric.unit, metric.better, False)]
+    if metric.better == "higher":
+        asked.append((f"{metric.name}.retention", "ratio", metric.better, True))
+    found = []
+    for name, unit, better, ratio in asked:
+        one = paired(teacher, student, confidence, ratio)
+        if isinstance(one, str):
+            found.append(Measurement(name, unit, better, None, one))
+        else:
+            found.append(Measurement(name, unit, better, one, note))
     return found
 
 
@@ -209,6 +235,24 @@ def _likelihood_ratio(metric: Metric, pair: Joined, confidence: float) -> list[M
         return [Measurement(f"{metric.name}.gap", metric.unit, "lower", gap, pair.unmatched)]
     ratio = _map(loss, math.exp)
     return [Measurement(f"{metric.name}.ratio", "ratio", "lower", ratio, pair.unmatched)]
+
+
+def _of_strata(metric: Metric, pair: Joined, confidence: float) -> list[Measurement]:
+    from kdbench import stats
+
+    name, clusters, note = metric.name, pair.clusters, pair.unmatched
+    strata = [sample.scores[name][0] for sample in pair.first]
+    teacher, student = (
+        [float(sample.scores[name][1]) for sample in side] for side in (pair.first, pair.second)
+    )
+    differences = [s - t for s, t in zip(student, teacher, strict=True)]
+    gap = stats.mean_of_strata(differences, strata, clusters, confidence)
+    gap = replace(gap, method=f"{gap.method}, paired")
+    kept = stats.retention_of_strata(student, teacher, strata, clusters, confidence)
+    return [
+        Measurement(f"{name}.gap", metric.unit, metric.better, gap, note),
+        Measurement(f"{name}.retention", "ratio", "higher", kept, note),
+    ]
 
 
 def _map(estimate: Estimate, function: Callable[[float], float]) -> Estimate:

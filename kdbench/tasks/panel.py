@@ -25,6 +25,7 @@ class PanelInput:
     `samples` over the student's, or for a task on pairs over the pair's own (and then `pairs` is empty).
     Samples are read while the walk goes on and carry no texts (no prompt, target or output).
     For a task on pairs, `siblings` has the same of the teacher's other students, by their names.
+    `summaries` holds what the task computed itself (`Summary.to_json` by metric), for teacher and student.
     """
 
     task: str
@@ -34,6 +35,7 @@ class PanelInput:
     samples: Callable[[], Iterator[Sample]]
     student: str = ""
     siblings: Mapping[str, Callable[[], Iterator[Sample]]] = field(default_factory=dict)
+    summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

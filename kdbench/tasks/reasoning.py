@@ -190,7 +190,7 @@ class Reasoning(ModelTask):
         questions = [item.payload for item in items]
         return self._scoring.samples(model, questions, context.sample_seed)
 
-    def summarise(self, samples: Sequence[Sample]) -> dict[str, Estimate]:
+    def summarise(self, samples: Sequence[Sample], context: Context) -> dict[str, Estimate]:
         """Metrics that the task aggregates by code of its own."""
         own = [metric for metric in self.metrics() if metric.aggregation == OWN]
         if not own:

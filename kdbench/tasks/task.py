@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -66,7 +66,9 @@ class Item:
 class Context:
     """What a measurement may depend on besides its items.
 
-    `basis` has the samples of the task's basis by their ids (`PairTask.basis`).
+    `basis` has the samples of the task's basis by their ids (`PairTask.basis`). `artifacts` is a place beside
+    the cell's samples for what is too large for them (features, images); what a block writes there is on the
+    disk before `measure` returns its samples. It may not exist yet.
     """
 
     seed: int
@@ -77,11 +79,33 @@ class Context:
     """The cell's models by name (adapter, params, load), for tasks that load one in a process of its own."""
     folder: str = ""
     """The suite's, from which the paths of `sources` start."""
+    artifacts: Path | None = None
 
     def sample_seed(self, sample_id: str) -> int:
         """The sample's own 63-bit seed, from (suite seed, sample id)."""
         digest = sha256(f"{self.seed}:{sample_id}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A number that only the task's own code can compute, as a cell keeps it.
+
+    `without` is the number without each fold of the samples, where a jackknife made the interval: two
+    models over the same folds are paired by it. `details` is JSON that a panel draws. Where the samples can't
+    bear the metric there is no estimate, and `reason` names the least that would.
+    """
+
+    estimate: Estimate | None
+    without: tuple[float, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What the cell's record holds; `kdbench.tasks.summaries` reads it."""
+        own = {"without": list(self.without), "details": dict(self.details), "reason": self.reason}
+        held = asdict(self.estimate) if self.estimate is not None else {}
+        return held | {name: value for name, value in own.items() if value}
 
 
 class Task(ABC):
@@ -179,8 +203,14 @@ class ModelTask(Task):
     def measure(self, model: Any, items: Sequence[Item], context: Context) -> list[Sample]:
         """One sample per item, in the items' order."""
 
-    def summarise(self, samples: Sequence[Sample]) -> dict[str, Estimate]:
+    def summarise(
+        self, samples: Sequence[Sample], context: Context
+    ) -> Mapping[str, Estimate | Summary]:
         """Numbers that no aggregation of kdbench can recompute from samples; usually none."""
+        return {}
+
+    def so_far(self, context: Context) -> dict[str, float]:
+        """Numbers of the images or documents that are there already, for people who wait; usually none."""
         return {}
 
 

@@ -17,6 +17,10 @@ import pytest
             "speculative",
             {"speculative.replay/spec_bench/temperature1", "speculative.loop/mt_bench/greedy"},
         ),
+        ("t2i-coco30k", {"images/coco30k", "val2014.zip", "captions.txt"}),
+        ("t2i-mjhq30k", {"images/mjhq30k", "equal_noise/mjhq30k", "Sana_Sprint", "imagereward"}),
+        ("imagenet-fid50k", {"images/imagenet64", "edm-imagenet-64", "generate.py"}),
+        ("geneval", {"images/geneval", "geneval-prompts", "mask2former"}),
         ("code", {"code/humaneval", "code/mbpp"}),
     ],
 )

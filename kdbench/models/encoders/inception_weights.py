@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import ModelError
+from kdbench.models.file_hash import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +77,22 @@ _PTH = {
 _SCRIPT = {"weight": "weight", "shift": "beta", "mean": "mean", "variance": "var"}
 
 
+_SAME = {
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2": (
+        "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+    )
+}
+"""The published .pth holds what the published TorchScript holds."""
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, the same for both of the published ones; `ModelError` where it is missing."""
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; it should hold the Inception of 2015-12-05")
+    found = sha256_of(path)
+    return _SAME.get(found, found)
+
+
 def load(network: InceptionNetwork, path: Path) -> None:
     """Fill a network from either file.
 
@@ -123,8 +140,6 @@ def _part(
 def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
     import torch
 
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; it should hold the Inception of 2015-12-05")
     read: Any
     try:
         if _is_script(path):

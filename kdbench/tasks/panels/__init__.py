@@ -8,10 +8,13 @@ from kdbench.tasks.panel import Panel
 from kdbench.tasks.panels import (
     acceptance,
     categories,
+    contact_sheet,
     divergence,
+    infinity,
     latency_grid,
     lengths,
     memory,
+    quality,
     reliability,
     roofline,
     speedup,
@@ -119,3 +122,32 @@ FOOTPRINT = [
         memory.data,
     ),
 ]
+
+_SHEET = Panel(
+    "contact-sheet",
+    "Contact sheet at equal noise",
+    "Teacher and student asked the same, beginning from the same noise; small copies of the first prompts",
+    _HERE / "contact_sheet.js",
+    contact_sheet.data,
+)
+
+IMAGES = [
+    _SHEET,
+    Panel(
+        "quality",
+        "Quality against evaluations",
+        "What each evaluation of the network (NFE, guidance counted) buys, with the interval of each score",
+        _HERE / "quality.js",
+        quality.data,
+    ),
+    Panel(
+        "infinity",
+        "Frechet distance at any number of images",
+        "The distance falls with the number of images N as a line in 1/N; its height at the left edge is "
+        "free of that bias",
+        _HERE / "infinity.js",
+        infinity.data,
+    ),
+]
+
+EQUAL_NOISE = [_SHEET]
