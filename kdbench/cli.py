@@ -24,6 +24,7 @@ for _module in (
     "leaderboard",
     "weights",
     "sandbox",
+    "reference",
 ):  # in the order of --help
     import_module(f"kdbench.commands.{_module}")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import ModelError
-from kdbench.models.file_hash import sha256_of
 from kdbench.models.resizing import Resize, dialect
 
 if TYPE_CHECKING:
@@ -45,16 +44,15 @@ class InceptionEncoder:
                 f"Inception takes 299 x 299 pixels, and {self.resize.name} gives others"
             )
         self.dimension = layer
-        self._weights = weights
         self._device = device
         network: Any = InceptionNetwork(layer)
-        load(network, weights)
+        self._digest = load(network, weights)
         self._network = network.eval().to(device=device, memory_format=torch.channels_last)
 
     def protocol(self) -> dict[str, str]:
         return {
             "encoder": self.name,
-            "weights": sha256_of(self._weights),
+            "weights": self._digest,
             "resize": self.resize.protocol(),
             "normalise": "x / 127.5 - 1" if self._halves else "(x - 128) / 128",
             "features": str(self.dimension),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,8 @@ _PTH = {
 _SCRIPT = {"weight": "weight", "shift": "beta", "mean": "mean", "variance": "var"}
 
 
-def load(network: InceptionNetwork, path: Path) -> None:
-    """Fill a network from either file.
+def load(network: InceptionNetwork, path: Path) -> str:
+    """Fill a network from either file; the sha256 of what was taken, which is the same for both.
 
     Raises `ModelError` for a file that is neither, that lacks a tensor, or holds one of another shape: so
     for torchvision's own Inception v3, whose classifier has 1000 classes and which scores nonsense here.
@@ -102,6 +103,15 @@ def load(network: InceptionNetwork, path: Path) -> None:
             )
         weights[index] = part
     network.fill(weights)
+    return _digest(weights)
+
+
+def _digest(weights: Mapping[int, Mapping[str, torch.Tensor]]) -> str:
+    digest = sha256()
+    for part in weights.values():
+        for name in sorted(part):
+            digest.update(part[name].float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _part(
