@@ -18,16 +18,15 @@ reference = typer.Typer(
 app.add_typer(reference, name="reference")
 
 
-@reference.command(
-    epilog="Example: kdbench reference make photos/ --weights inception-2015-12-05.pt -o photos.npz"
-)
+@reference.command(epilog="Example: kdbench reference make photos/ --resize clean -o photos.npz")
 def make(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder or zip of images.")],
     out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .npz to write.")],
-    weights: Annotated[
-        Path, typer.Option(metavar="PATH", help="The encoder's weights: a file or a folder.")
-    ],
     encoder: Annotated[str, typer.Option(help="inception, dinov2 or classifier.")] = "inception",
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Its weights (default: see `kdbench weights list`)."),
+    ] = None,
     resize: Annotated[
         str | None,
         typer.Option(help="The dialect (clean, legacy_pytorch, legacy_tensorflow, dmd2-256, ...)."),

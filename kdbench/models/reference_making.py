@@ -42,7 +42,9 @@ def make_reference(
     files = ImageFiles(images)
     names = files.names[:limit]
     if len(names) < FEWEST:
-        raise ModelError(f"{images}: a reference needs at least {FEWEST} images, found {len(names)}")
+        raise ModelError(
+            f"{images}: a reference needs at least {FEWEST} images, found {len(names)}"
+        )
     moments, rows, digest = Moments(encoder.dimension), list[NDArray[Any]](), sha256()
     for start in range(0, len(names), batch_size):
         pixels = files.read(names[start : start + batch_size])

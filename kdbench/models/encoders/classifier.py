@@ -43,23 +43,14 @@ class ClassifierEncoder:
             raise ModelError(f"{folder}: no image classifier can be read ({error})") from error
         head = _head(model, folder)
         self.dimension = int(head.in_features)
-        self._digest = digest_of(
-            {"weights": files.weights_digest(), "config": content_digest(files.config)}
-        )
+        self._folder = folder
         self._device = device
         self._model = model.float().eval().to(device)
         self._taken: list[torch.Tensor] = []
         head.register_forward_pre_hook(lambda _, given: self._taken.append(given[0]))
 
     def protocol(self) -> dict[str, str]:
-        return {
-            "encoder": self.name,
-            "weights": self._digest,
-            "resize": self.resize.protocol(),
-            "normalise": f"mean {_listed(self._mean)}, deviation {_listed(self._std)}",
-            "features": str(self.dimension),
-            "dtype": "float32",
-        }
+        return protocol(self._folder)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
@@ -67,6 +58,21 @@ class ClassifierEncoder:
         with torch.inference_mode():
             self._model(pixel_values=normalised(pixels.to(self._device), self._mean, self._std))
             return self._taken.pop().flatten(1).float().cpu()
+
+
+def protocol(folder: Path) -> dict[str, str]:
+    """The dialect in parts, from the files alone; `ModelError` where they are missing."""
+    files = Checkpoint(folder)
+    resize, mean, std = _preparation(folder)
+    parts = {"weights": files.weights_digest(), "config": content_digest(files.config)}
+    return {
+        "encoder": ClassifierEncoder.name,
+        "weights": digest_of(parts),
+        "resize": resize.protocol(),
+        "normalise": f"mean {_listed(mean)}, deviation {_listed(std)}",
+        "features": "what the last layer takes in",
+        "dtype": "float32",
+    }
 
 
 def _head(model: Any, folder: Path) -> Any:

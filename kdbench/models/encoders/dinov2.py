@@ -53,7 +53,7 @@ class DinoV2Encoder:
         """Raises `ModelError` for weights that are not DINOv2's or a size that its patches don't divide."""
         import torch
 
-        model, self._digest = _folder(weights) if weights.is_dir() else _published(weights)
+        model = _folder(weights) if weights.is_dir() else _published(weights)
         patch = int(model.config.patch_size)
         if resize.size % patch:
             raise ModelError(
@@ -64,19 +64,13 @@ class DinoV2Encoder:
             stretched(table.detach(), resize.size // patch), requires_grad=False
         )
         self.resize = resize
+        self._weights = weights
         self.dimension = int(model.config.hidden_size)
         self._device = device
         self._model = model.float().eval().to(device)
 
     def protocol(self) -> dict[str, str]:
-        return {
-            "encoder": self.name,
-            "weights": self._digest,
-            "resize": self.resize.protocol(),
-            "normalise": "ImageNet",
-            "features": f"class token, {self.dimension}",
-            "dtype": "float32",
-        }
+        return protocol(self._weights, self.resize)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
@@ -85,6 +79,21 @@ class DinoV2Encoder:
             x = normalised(pixels.to(self._device), IMAGENET_MEAN, IMAGENET_STD)
             found: torch.Tensor = self._model(pixel_values=x).pooler_output
             return found.float().cpu()
+
+
+def protocol(weights: Path, resize: Resize = DIALECTS["dinov2"]) -> dict[str, str]:
+    """The dialect in parts, from the files alone; `ModelError` where they are missing."""
+    if not weights.exists():
+        raise ModelError(f"{weights}: no such file or folder; it should hold the weights of DINOv2")
+    digest = Checkpoint(weights).weights_digest() if weights.is_dir() else sha256_of(weights)
+    return {
+        "encoder": DinoV2Encoder.name,
+        "weights": digest,
+        "resize": resize.protocol(),
+        "normalise": "ImageNet",
+        "features": "class token",
+        "dtype": "float32",
+    }
 
 
 def stretched(table: torch.Tensor, side: int) -> torch.Tensor:
@@ -103,17 +112,16 @@ def stretched(table: torch.Tensor, side: int) -> torch.Tensor:
     return torch.cat([table[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
-def _folder(folder: Path) -> tuple[Any, str]:
+def _folder(folder: Path) -> Any:
     from transformers import Dinov2Model
 
     files = Checkpoint(folder)
     if (kind := files.config.get("model_type")) != "dinov2":
         raise ModelError(f"{folder}: expected weights of DINOv2, found model_type {kind!r}")
-    model = Dinov2Model.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    return model, files.weights_digest()
+    return Dinov2Model.from_pretrained(folder, local_files_only=True, use_safetensors=True)
 
 
-def _published(file: Path) -> tuple[Any, str]:
+def _published(file: Path) -> Any:
     import torch
     from transformers import Dinov2Config, Dinov2Model
 
@@ -141,7 +149,7 @@ def _published(file: Path) -> tuple[Any, str]:
     absent = sorted(report["missing_keys"]) + sorted(report["unexpected_keys"])
     if absent:
         raise ModelError(f"{file}: not the weights of DINOv2 ({absent[0]} doesn't fit)")
-    return model, sha256_of(file)
+    return model
 
 
 def renamed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

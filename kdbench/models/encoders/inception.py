@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import ModelError
+from kdbench.models.encoders.inception_weights import digest
 from kdbench.models.resizing import Resize, dialect
 
 if TYPE_CHECKING:
@@ -46,28 +47,35 @@ class InceptionEncoder:
         self.dimension = layer
         self._device = device
         network: Any = InceptionNetwork(layer)
-        self._digest = load(network, weights)
+        digest(weights)  # a missing file has its own message
+        load(network, weights)
+        self._weights = weights
         self._network = network.eval().to(device=device, memory_format=torch.channels_last)
 
     def protocol(self) -> dict[str, str]:
-        return {
-            "encoder": self.name,
-            "weights": self._digest,
-            "resize": self.resize.protocol(),
-            "normalise": "x / 127.5 - 1" if self._halves else "(x - 128) / 128",
-            "features": str(self.dimension),
-            "dtype": "float32",
-        }
+        return protocol(self._weights, self.resize, self.dimension)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
 
         with torch.inference_mode():
             x = pixels.to(self._device)
-            x = x / 127.5 - 1 if self._halves else (x - 128) / 128
+            x = x / 127.5 - 1 if _halved(self.resize) else (x - 128) / 128
             found: torch.Tensor = self._network(x.contiguous(memory_format=torch.channels_last))
             return found.float().cpu()
 
-    @property
-    def _halves(self) -> bool:
-        return self.resize.filter == "bilinear-pytorch"
+
+def protocol(weights: Path, resize: Resize, layer: int = 2048) -> dict[str, str]:
+    """The dialect in parts, from the files alone."""
+    return {
+        "encoder": InceptionEncoder.name,
+        "weights": digest(weights),
+        "resize": resize.protocol(),
+        "normalise": "x / 127.5 - 1" if _halved(resize) else "(x - 128) / 128",
+        "features": str(layer),
+        "dtype": "float32",
+    }
+
+
+def _halved(resize: Resize) -> bool:
+    return resize.filter == "bilinear-pytorch"

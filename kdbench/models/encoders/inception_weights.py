@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import ModelError
+from kdbench.models.file_hash import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -77,8 +77,24 @@ _PTH = {
 _SCRIPT = {"weight": "weight", "shift": "beta", "mean": "mean", "variance": "var"}
 
 
-def load(network: InceptionNetwork, path: Path) -> str:
-    """Fill a network from either file; the sha256 of what was taken, which is the same for both.
+_SAME = {
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2": (
+        "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+    )
+}
+"""The published .pth holds what the published TorchScript holds."""
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, the same for both of the published ones; `ModelError` where it is missing."""
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; it should hold the Inception of 2015-12-05")
+    found = sha256_of(path)
+    return _SAME.get(found, found)
+
+
+def load(network: InceptionNetwork, path: Path) -> None:
+    """Fill a network from either file.
 
     Raises `ModelError` for a file that is neither, that lacks a tensor, or holds one of another shape: so
     for torchvision's own Inception v3, whose classifier has 1000 classes and which scores nonsense here.
@@ -103,15 +119,6 @@ def load(network: InceptionNetwork, path: Path) -> str:
             )
         weights[index] = part
     network.fill(weights)
-    return _digest(weights)
-
-
-def _digest(weights: Mapping[int, Mapping[str, torch.Tensor]]) -> str:
-    digest = sha256()
-    for part in weights.values():
-        for name in sorted(part):
-            digest.update(part[name].float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _part(
@@ -133,8 +140,6 @@ def _part(
 def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
     import torch
 
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; it should hold the Inception of 2015-12-05")
     read: Any
     try:
         if _is_script(path):
