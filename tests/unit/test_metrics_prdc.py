@@ -1,0 +1,98 @@
+"""Precision, recall, density, coverage: equal to the package `prdc`, closed forms, folds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kdbench.metrics import blocks
+from kdbench.metrics.prdc import expected_coverage, prdc
+from kdbench.stats.jackknife import folds
+
+NAMES = ("precision", "recall", "density", "coverage")
+
+
+def drawn(count: int, seed: int, width: int = 16, scale: float = 1.0) -> np.ndarray:
+    return (scale * np.random.default_rng(seed).normal(size=(count, width))).astype(np.float32)
+
+
+def values(found: Any) -> list[float]:
+    return [getattr(found, name).value for name in NAMES]
+
+
+def peers(real: np.ndarray, generated: np.ndarray, k: int) -> list[float]:
+    from prdc import compute_prdc
+
+    found = compute_prdc(real, generated, k)
+    return [float(found[name]) for name in NAMES]
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("strip", [1 << 24, 5_000])
+def test_it_is_the_package_prdc(monkeypatch: pytest.MonkeyPatch, k: int, strip: int) -> None:
+    monkeypatch.setattr(blocks, "_STRIP", strip)
+    real, generated = drawn(220, 1), drawn(190, 2, scale=1.1)
+    assert values(prdc(real, generated, k)) == pytest.approx(peers(real, generated, k), abs=1e-12)
+
+
+def test_every_fold_left_out_is_the_package_on_the_others() -> None:
+    real, generated = drawn(150, 3), drawn(130, 4, scale=0.8)
+    own = folds(130, 6)
+    found = prdc(real, generated, 5, folds=own)
+    for fold in range(6):
+        left = [getattr(found, name).without[fold] for name in NAMES]
+        assert left == pytest.approx(peers(real, generated[own != fold], 5), abs=1e-12)
+
+
+def test_neighbours_that_all_lie_in_one_fold_are_looked_for_further_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kdbench.metrics.prdc._NEAREST", 1)
+    rng = np.random.default_rng(0)
+    own = np.repeat(np.arange(4), 30)
+    generated = rng.normal(size=(120, 3)) * 0.01 + np.eye(4)[own][:, :3] * 10
+    real = rng.normal(size=(90, 3)) * 4
+    found = prdc(real, generated, 5, folds=own)
+    for fold in range(4):
+        left = [getattr(found, name).without[fold] for name in NAMES]
+        assert left == pytest.approx(peers(real, generated[own != fold], 5), abs=1e-12)
+
+
+def test_equal_sets_have_all_of_everything() -> None:
+    real = drawn(200, 5)
+    assert values(prdc(real, real.copy())) == [1, 1, 1, 1]
+
+
+def test_a_collapsed_generator_is_precise_and_recalls_nothing() -> None:
+    found = prdc(3 * drawn(1000, 6, 64), 0.1 * drawn(1000, 7, 64))
+    assert (found.precision.value, found.recall.value) == (1, 0)
+
+
+def test_coverage_of_the_same_distribution_is_its_closed_form() -> None:
+    assert expected_coverage(2000, 2000, 5) == pytest.approx(1 - 2**-5, abs=1e-3)
+    n, m, k = 60, 90, 3
+    drawn_coverage = [
+        prdc(drawn(n, seed), drawn(m, seed + 999), k).coverage.value for seed in range(150)
+    ]
+    error = np.std(drawn_coverage) / np.sqrt(150)
+    assert np.mean(drawn_coverage) == pytest.approx(expected_coverage(n, m, k), abs=4 * error)
+
+
+def test_a_closed_ball_holds_its_border() -> None:
+    # on a line, k = 1: each ball reaches exactly to the next point
+    real, generated = np.arange(6.0)[:, None], np.arange(1.0, 5)[:, None] * 1.0
+    assert prdc(real, generated, 1).density.value == 1
+    assert prdc(real, generated, 1, inclusive=True).density.value == 3
+
+
+def test_what_cannot_be_counted_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 6 rows"):
+        prdc(drawn(5, 1), drawn(20, 2))
+    with pytest.raises(ValueError, match="too few for k = 5"):
+        prdc(drawn(20, 1), drawn(12, 2), folds=folds(12, 1))
+    with pytest.raises(ValueError, match="label all 12"):
+        prdc(drawn(20, 1), drawn(12, 2), folds=np.zeros(3, int))
+    with pytest.raises(ValueError, match="16 and 8 dimensions"):
+        prdc(drawn(20, 1), drawn(20, 2, 8))
