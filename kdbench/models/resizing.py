@@ -186,7 +186,7 @@ def _rounded(image: Pixels, how: Resize) -> Pixels:
         target = (how.size, longer) if width <= height else (longer, how.size)
     else:
         target = (how.size, how.size)
-    done = np.asarray(Image.fromarray(image).resize(target, kind))
+    done = np.array(Image.fromarray(image).resize(target, kind))
     return _middle_rounded(done, how.size) if how.crop == "short-side" else done
 
 

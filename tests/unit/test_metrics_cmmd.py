@@ -37,9 +37,7 @@ def by_reference_formula(x: np.ndarray, y: np.ndarray) -> float:
     def mean(a: np.ndarray, b: np.ndarray, a_sq: np.ndarray, b_sq: np.ndarray) -> float:
         return float(np.mean(np.exp(-gamma * (-2 * a @ b.T + a_sq[:, None] + b_sq[None]))))
 
-    return 1000 * (
-        mean(x, x, x_sq, x_sq) + mean(y, y, y_sq, y_sq) - 2 * mean(x, y, x_sq, y_sq)
-    )
+    return 1000 * (mean(x, x, x_sq, x_sq) + mean(y, y, y_sq, y_sq) - 2 * mean(x, y, x_sq, y_sq))
 
 
 def test_it_is_the_reference_formula_without_its_matrices() -> None:
@@ -82,7 +80,9 @@ def test_vendi_counts_what_is_different() -> None:
 
 def test_vendi_respects_its_order() -> None:
     rows = np.eye(4)[[0, 0, 0, 1]]  # eigenvalues 3/4 and 1/4
-    assert vendi_score(rows) == pytest.approx(math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25)))
+    assert vendi_score(rows) == pytest.approx(
+        math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
+    )
     assert vendi_score(rows, 2) == pytest.approx(1 / (0.75**2 + 0.25**2))
     assert vendi_score(rows, math.inf) == pytest.approx(4 / 3)
     with pytest.raises(ValueError, match="not negative"):

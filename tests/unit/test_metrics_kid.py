@@ -18,7 +18,9 @@ def by_formula(x: np.ndarray, y: np.ndarray) -> float:
         return np.asarray((a @ b.T / a.shape[1] + 1) ** 3)
 
     m, n = len(x), len(y)
-    own = [(k.sum() - np.trace(k)) / (c * (c - 1)) for k, c in ((kernel(x, x), m), (kernel(y, y), n))]
+    own = [
+        (k.sum() - np.trace(k)) / (c * (c - 1)) for k, c in ((kernel(x, x), m), (kernel(y, y), n))
+    ]
     return float(sum(own) - 2 * kernel(x, y).mean())
 
 
