@@ -242,6 +242,22 @@ def test_lpips_refuses_another_backbone(inception: Path) -> None:
         LpipsEncoder(inception, "vgg")
 
 
+def test_no_digits_are_lost_to_tf32_while_encoding_and_settings_come_back(inception: Path) -> None:
+    from kdbench.models.encoders.encoder import exact
+
+    seen = []
+    before = torch.backends.cudnn.allow_tf32
+    with exact():
+        seen.append(torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)
+    assert seen == [False] and torch.backends.cudnn.allow_tf32 == before
+    encoder = load_encoder("clean", inception)
+    encoder._network.register_forward_pre_hook(
+        lambda *_: seen.append(torch.backends.cudnn.allow_tf32)
+    )
+    encoder.encode(pixels(1, 299))
+    assert seen == [False, False]
+
+
 def test_an_unknown_encoder_and_missing_weights_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
