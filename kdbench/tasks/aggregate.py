@@ -112,28 +112,20 @@ def jackknifed(
 
     Source: Shao & Tu (1995), The Jackknife and Bootstrap, 5.1 (grouped jackknife).
     """
-    import numpy as np
-
-    from kdbench.stats import Estimate, mean
+    from kdbench.stats import Estimate
+    from kdbench.stats.jackknife import folds, jackknife
 
     labels = list(range(len(scores)) if clusters is None else clusters)
-    names = list(dict.fromkeys(labels))
-    value = float(statistic(list(scores)))
-    if len(names) < 2:
+    value, names = float(statistic(list(scores))), len(set(labels))
+    if names < 2:
         return Estimate(value, math.nan, math.nan, "undefined (one cluster)", len(scores), 1)
-    count = min(groups, len(names))
-    drawn = np.random.default_rng(SEED).permutation(len(names)) % count
-    group_of = dict(zip(names, drawn.tolist(), strict=True))
-    own = [group_of[label] for label in labels]
+    own = folds(len(scores), groups, labels, SEED).tolist()
     without = [
         statistic([score for score, mine in zip(scores, own, strict=True) if mine != group])
-        for group in range(count)
+        for group in range(max(own) + 1)
     ]
-    # pseudo-values: their mean's standard error is the jackknife's
-    pseudo = mean([count * value - (count - 1) * one for one in without], confidence=confidence)
-    half = (pseudo.high - pseudo.low) / 2
-    method = f"grouped jackknife ({count})"
-    return Estimate(value, max(0.0, value - half), value + half, method, len(scores), len(names))
+    found = jackknife(value, without, len(scores), names, confidence)
+    return replace(found, low=max(0.0, found.low))
 
 
 def _mean(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
