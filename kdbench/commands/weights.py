@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,6 +69,32 @@ def weights_path(name: Name, as_json: AsJson = False) -> None:
         typer.echo(json.dumps({**_record(entry(name)), "path": str(path)}, indent=1))
         return
     typer.echo(str(path))
+
+
+@weights.command(
+    "convert-geneval-detector", epilog="Example: kdbench weights convert-geneval-detector"
+)
+def weights_convert(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CHECKPOINT]",
+            help="A Mask2Former Swin-S of mmdet 2 (default: the fetched mask2former-swin-s-mmdet).",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where it goes (default: the cache).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rewrite GenEval's detector, which mmdet trained, so that transformers reads it."""
+    from kdbench.models.detectors import mmdet_checkpoint
+    from kdbench.models.weights import path_of
+
+    source = checkpoint or path_of(mmdet_checkpoint.CHECKPOINT)
+    folder = mmdet_checkpoint.convert(source, out or mmdet_checkpoint.converted_folder())
+    note = {"folder": str(folder), **mmdet_checkpoint.checked(folder)}
+    typer.echo(json.dumps(note, indent=1) if as_json else f"{folder}: sha256 {note['sha256']}")
 
 
 def _record(weight: Weight) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kdbench.errors import ModelError
 from kdbench.models.encoders.encoder import CLIP_MEAN, CLIP_STD, normalised
 from kdbench.models.requirements import require
-from kdbench.models.weights import path_of
+from kdbench.models.weights import path_of, read_state
 
 if TYPE_CHECKING:
     import torch
@@ -117,21 +117,6 @@ def load(spec: JudgeSpec, device: str) -> ImageReward:
     require("transformers", "torch", "torchvision", extra="images")
     weights, vocabulary = (path_of(name) for name in spec.weights)
     return ImageReward(read_state(weights), word_pieces(vocabulary), spec.resize, device)
-
-
-def read_state(place: Path) -> dict[str, torch.Tensor]:
-    """A state dict of PyTorch, weights only; `ModelError` where the file holds something else."""
-    import pickle
-
-    import torch
-
-    try:
-        state = torch.load(place, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{place}: no state dict of PyTorch can be read ({error})") from error
-    if not isinstance(state, dict):
-        raise ModelError(f"{place}: holds a {type(state).__name__}, not a state dict")
-    return state
 
 
 def word_pieces(vocabulary: Path) -> Any:

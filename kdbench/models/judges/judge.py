@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CLIP = DIALECTS["clip"]
 DMD2 = Resize(224, "bicubic-uint8", "short-side", before=Resize(256, "lanczos-uint8", "square"))
-PADDED = Resize(224, "bicubic-uint8", "long-side")
+PADDED = DIALECTS["hpsv2"]
 PREFERENCE = Scale(100.0)
 OWN_SCALE = "logit scale of the weights"
 
@@ -181,6 +181,6 @@ JUDGES: Mapping[str, JudgeSpec] = {
         ),
     )
 }  # fmt: skip
-"""Sources, read in their code: jmhessel/clipscore; torchmetrics 1.9 (`clip_score`); Sana and Taited/clip-score;
+"""Sources, read in their code: jmhessel/clipscore; torchmetrics 1.9 (`clip_score`); Sana, Taited/clip-score;
 DMD2 (`coco_evaluator.py`); tgxs002/HPSv2 (`img_score.py`; half precision on a GPU there, float32 here);
 yuvalkirstain/PickScore; THUDM/ImageReward (`ImageReward.py`)."""

@@ -2,6 +2,7 @@
 
 from kdbench.models.weights.files import at_hand, digest_of, download, fetch, path_of, trust_of
 from kdbench.models.weights.manifest import FOLDER, Weight, entry, known
+from kdbench.models.weights.state import read_state
 
 __all__ = [
     "FOLDER",
@@ -13,5 +14,6 @@ __all__ = [
     "fetch",
     "known",
     "path_of",
+    "read_state",
     "trust_of",
 ]
