@@ -191,7 +191,7 @@ def _rounded(image: Pixels, how: Resize) -> Pixels:
         target = (max(1, round(width * scale)), max(1, round(height * scale)))
     else:
         target = (how.size, how.size)
-    done = np.asarray(Image.fromarray(image).resize(target, kind))
+    done = np.array(Image.fromarray(image).resize(target, kind))
     if how.crop == "long-side":
         return _bordered(done, how.size)
     return _middle_rounded(done, how.size) if how.crop == "short-side" else done

@@ -24,6 +24,7 @@ from kdbench.stats.paired import (
     retention,
 )
 from kdbench.stats.percentiles import observations_needed, quantile, supported
+from kdbench.stats.strata import mean_of_strata, retention_of_strata
 from kdbench.stats.timing import median_ratio, noise, outliers
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "judge",
     "mcnemar",
     "mean",
+    "mean_of_strata",
     "median_ratio",
     "noise",
     "observations_needed",
@@ -49,6 +51,7 @@ __all__ = [
     "quantile",
     "ratio_of_sums",
     "retention",
+    "retention_of_strata",
     "samples_to_settle",
     "supported",
 ]

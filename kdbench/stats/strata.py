@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kdbench.stats._distributions import two_sided_t
-from kdbench.stats._samples import Labels, clusters_of, column
+from kdbench.stats._samples import Labels, clusters_of, column, paired_columns
 from kdbench.stats.estimate import Estimate
 from kdbench.stats.intervals import variance_of_sum
 
@@ -62,3 +63,34 @@ def mean_of_strata(
     half = two_sided_t(confidence, variance**2 / spread) * math.sqrt(variance) / count
     kind = "t, clustered and stratified" if n_clusters < data.size else "t, stratified"
     return Estimate(value, value - half, value + half, kind, data.size, n_clusters)
+
+
+def retention_of_strata(
+    student: ArrayLike,
+    teacher: ArrayLike,
+    strata: Sequence[Any],
+    clusters: Labels | None = None,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Ratio of two means of strata, student over teacher, on the same samples, both shape (n,).
+
+    The interval is that of the linearised ratio: the samples' (student - value * teacher), averaged as
+    `mean_of_strata` does, over the teacher's mean. A teacher's mean of 0 leaves everything nan.
+
+    Source: Cochran (1977), Sampling Techniques, 6.10 (combined ratio estimator).
+    """
+    ours, theirs = paired_columns(student, teacher, "student", "teacher")
+    below = mean_of_strata(theirs, strata, clusters, confidence).value
+    if below == 0:
+        n_clusters = theirs.size if clusters is None else len(set(clusters))
+        reason = "undefined (the teacher's mean is 0)"
+        return Estimate(math.nan, math.nan, math.nan, reason, theirs.size, n_clusters)
+    value = mean_of_strata(ours, strata, clusters, confidence).value / below
+    rest = mean_of_strata((ours - value * theirs) / below, strata, clusters, confidence)
+    return replace(
+        rest,
+        value=value,
+        low=value + rest.low,
+        high=value + rest.high,
+        method=rest.method if math.isnan(rest.low) else f"linearised ratio, {rest.method}",
+    )

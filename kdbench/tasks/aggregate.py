@@ -1,12 +1,13 @@
 """From per-sample scores to one number with its interval, by the name of the aggregation.
 
 The names and the values are lm-eval's, so that a table can be recomputed from stored samples
-without it; the intervals are ours, and know of clusters. `weighted_mean`, `calibration_error` and those of
-timings (`median_ratio`, `p50` ... `p99`, `noise`, `outliers`, `exact`) are our own. Each score is a number,
-or for some aggregations a short list: `weighted_perplexity` and `bits_per_byte` take [log-likelihood in nats,
-weight], `weighted_mean` [sum, weight], `calibration_error` [confidence, 0 or 1], `median_ratio` [numerator,
-denominator], the other ones of timings a round's calls, `f1`, `matthews_corrcoef` and `brier_score` take
-[truth, prediction], `bleu`, `chrf` and `ter` take [reference or references, hypothesis].
+without it; the intervals are ours, and know of clusters. `weighted_mean`, `calibration_error`,
+`mean_of_strata`, `any_of_cluster` and those of timings (`median_ratio`, `p50` ... `p99`, `noise`, `outliers`,
+`exact`) are our own. Each score is a number, or for some aggregations a short list: `weighted_perplexity` and
+`bits_per_byte` take [log-likelihood in nats, weight], `weighted_mean` [sum, weight], `calibration_error`
+[confidence, 0 or 1], `mean_of_strata` [stratum, number], `median_ratio` [numerator, denominator], the other
+ones of timings a round's calls, `f1`, `matthews_corrcoef` and `brier_score` take [truth, prediction], `bleu`,
+`chrf` and `ter` take [reference or references, hypothesis].
 """
 
 from __future__ import annotations
@@ -373,6 +374,23 @@ def _without_interval(
     return Estimate(value, math.nan, math.nan, method, len(scores), n_clusters)
 
 
+def _mean_of_strata(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    from kdbench import stats
+
+    strata, values = _pairs(scores)
+    return stats.mean_of_strata(values, strata, clusters, confidence)
+
+
+def _any_of_cluster(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    """Share of clusters in which one sample is right at least."""
+    labels = range(len(scores)) if clusters is None else clusters
+    best: dict[Any, float] = {}
+    for label, score in zip(labels, scores, strict=True):
+        best[label] = max(best.get(label, 0.0), float(score))
+    found = _mean(list(best.values()), None, confidence)
+    return replace(found, n=len(scores))
+
+
 _AGGREGATIONS: dict[str, Callable[[Scores, Labels, float], Estimate]] = {
     "mean": _mean,
     "nanmean": _nanmean,
@@ -390,6 +408,8 @@ _AGGREGATIONS: dict[str, Callable[[Scores, Labels, float], Estimate]] = {
     "noise": _noise,
     "outliers": _outliers,
     "exact": _exact,
+    "mean_of_strata": _mean_of_strata,
+    "any_of_cluster": _any_of_cluster,
     "f1": _f1,
     "matthews_corrcoef": _matthews,
     "brier_score": _brier,

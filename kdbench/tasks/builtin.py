@@ -1,5 +1,5 @@
 """The task families that come with kdbench: importing this module registers them."""
 
-from kdbench.tasks import code, efficiency, fidelity, reasoning, sampled
+from kdbench.tasks import code, efficiency, fidelity, geneval, reasoning, sampled
 
-__all__ = ["code", "efficiency", "fidelity", "reasoning", "sampled"]
+__all__ = ["code", "efficiency", "fidelity", "geneval", "reasoning", "sampled"]

@@ -89,7 +89,8 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
     """Retention, gap, paired test and flips of a student (second) against its teacher (first).
 
     Means of scores get all of them (flips where scores are 0 or 1); perplexities get the ratio of
-    student to teacher, bits per byte the gap; other aggregations have no paired form and say so.
+    student to teacher, bits per byte the gap, means of strata gap and retention; other aggregations have
+    no paired form and say so.
     """
     from kdbench import stats
 
@@ -107,6 +108,8 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
         return _exact_ratio(metric, pair)
     if metric.aggregation in TIMED:
         return []  # timings of two cells are not of the same rounds: nothing is paired
+    if metric.aggregation == "mean_of_strata":
+        return _of_strata(metric, pair, confidence)
     if metric.aggregation != "mean":
         reason = f"the aggregation {metric.aggregation!r} has no paired form"
         return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
@@ -187,6 +190,24 @@ def _likelihood_ratio(metric: Metric, pair: Joined, confidence: float) -> list[M
         return [Measurement(f"{metric.name}.gap", metric.unit, "lower", gap, pair.unmatched)]
     ratio = _map(loss, math.exp)
     return [Measurement(f"{metric.name}.ratio", "ratio", "lower", ratio, pair.unmatched)]
+
+
+def _of_strata(metric: Metric, pair: Joined, confidence: float) -> list[Measurement]:
+    from kdbench import stats
+
+    name, clusters, note = metric.name, pair.clusters, pair.unmatched
+    strata = [sample.scores[name][0] for sample in pair.first]
+    teacher, student = (
+        [float(sample.scores[name][1]) for sample in side] for side in (pair.first, pair.second)
+    )
+    differences = [s - t for s, t in zip(student, teacher, strict=True)]
+    gap = stats.mean_of_strata(differences, strata, clusters, confidence)
+    gap = replace(gap, method=f"{gap.method}, paired")
+    kept = stats.retention_of_strata(student, teacher, strata, clusters, confidence)
+    return [
+        Measurement(f"{name}.gap", metric.unit, metric.better, gap, note),
+        Measurement(f"{name}.retention", "ratio", "higher", kept, note),
+    ]
 
 
 def _map(estimate: Estimate, function: Callable[[float], float]) -> Estimate:
