@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from math import copysign, hypot
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 COLOURS = (
@@ -130,14 +129,15 @@ def relations(
     The offset of the centres is shortened by `position` times the summed sides, axis by axis, and
     divided by its length before: a direction counts where it makes up more than half of it.
     """
-    corners = np.array([one.box, other.box], dtype=np.float64).reshape(2, 2, 2)
-    centres = corners.mean(axis=1)
-    sides = np.abs(corners[:, 1] - corners[:, 0])
-    offset = centres[0] - centres[1]
-    apart = np.maximum(np.abs(offset) - position * sides.sum(axis=0), 0.0)
-    if bool((apart < 1e-3).all()):
+    x, y = _centre(one)
+    u, v = _centre(other)
+    wide, high = (_side(one.box, axis) + _side(other.box, axis) for axis in (0, 1))
+    apart_x = max(abs(x - u) - position * wide, 0.0)
+    apart_y = max(abs(y - v) - position * high, 0.0)
+    if max(apart_x, apart_y) < 1e-3:
         return frozenset()
-    dx, dy = np.sign(offset) * apart / np.linalg.norm(offset)
+    length = hypot(x - u, y - v)
+    dx, dy = copysign(apart_x, x - u) / length, copysign(apart_y, y - v) / length
     holds = (dx < -0.5, dx > 0.5, dy < -0.5, dy > 0.5)
     return frozenset(name for name, true in zip(RELATIONS, holds, strict=True) if true)
 
@@ -150,6 +150,15 @@ def overall(accuracies: Mapping[str, float]) -> float:
     if not accuracies:
         raise ValueError("no tag has an accuracy")
     return sum(accuracies.values()) / len(accuracies)
+
+
+def _centre(one: Detection) -> tuple[float, float]:
+    x1, y1, x2, y2 = one.box
+    return (x1 + x2) / 2, (y1 + y2) / 2
+
+
+def _side(box: tuple[float, float, float, float], axis: int) -> float:
+    return abs(box[axis + 2] - box[axis])
 
 
 def _missing(wanted: Wanted, own: Sequence[Detection]) -> str:

@@ -20,7 +20,6 @@ from kdbench.errors import TaskError
 from kdbench.metrics.geneval import GENEVAL, TAGS, Detection, Requirement, Rules, judge
 from kdbench.models.adapter import Download
 from kdbench.models.detectors import choice
-from kdbench.models.images import Image, ImageRequest, checked
 from kdbench.models.protocols import GENERATE_IMAGES
 from kdbench.models.weights import at_hand, digest_of, download, fetch, path_of
 from kdbench.registry import task
@@ -30,6 +29,7 @@ from kdbench.tasks.task import Context, Item, Metric, ModelTask, TaskParams
 
 if TYPE_CHECKING:
     from kdbench.models.detectors.detector import Detector, Found
+    from kdbench.models.images import Image
     from kdbench.models.judges.colours import ColourJudge
 
 PROMPTS = "geneval-prompts"
@@ -130,6 +130,8 @@ class Geneval(ModelTask):
         return found
 
     def measure(self, model: Any, items: Sequence[Item], context: Context) -> list[Sample]:
+        from kdbench.models.images import ImageRequest, checked
+
         seeds = [context.sample_seed(item.id) for item in items]
         requests = [
             ImageRequest(item.payload[0].text, None, seed, item.payload[1])

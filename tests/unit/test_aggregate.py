@@ -72,6 +72,8 @@ SCORES = scores()
 OURS = {
     "weighted_mean": [[random.Random(i).random() * 9, i % 7 + 1] for i in range(N)],
     "calibration_error": calibrated(N),
+    "mean_of_strata": [["ab"[i % 3 == 0], random.Random(i).random()] for i in range(N)],
+    "any_of_cluster": [float(random.Random(i).random() < 0.3) for i in range(N)],
 }
 CALLS = [[1 + random.Random(i).random() / 10, 1 + random.Random(-i).random()] for i in range(N)]
 OURS |= dict.fromkeys(("median_ratio", "p50", "p90", "p95", "p99", "noise", "outliers"), CALLS)
