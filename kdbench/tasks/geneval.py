@@ -139,12 +139,15 @@ class Geneval(ModelTask):
         ]
         images = checked(model.generate_images(requests), requests, self.label)
         everything = self.detector.detect(images)
+        known = {} if model.steps is None else {"steps": model.steps}
         return [
-            self._sample(item, image, found, seed)
+            self._sample(item, image, found, {"seed": seed, **known})
             for item, image, found, seed in zip(items, images, everything, seeds, strict=True)
         ]
 
-    def _sample(self, item: Item, image: Image, found: Sequence[Found], seed: int) -> Sample:
+    def _sample(
+        self, item: Item, image: Image, found: Sequence[Found], made: dict[str, Any]
+    ) -> Sample:
         prompt: GenevalPrompt = item.payload[0]
         detections = self._detections(prompt.requirement, image, found)
         extra = {
@@ -154,7 +157,7 @@ class Geneval(ModelTask):
                 for one in detections
             ],
             "size": [image.shape[1], image.shape[0]],
-            "seed": seed,
+            **made,
         }
         sample = Sample(
             item.id, item.index, item.cluster, {}, prompt.text, "",

@@ -95,6 +95,8 @@ def photographs() -> dict[str, np.ndarray]:
 
 
 class Album:
+    steps = None
+
     def generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
         found = photographs()
         return [found[request.prompt] for request in requests]
