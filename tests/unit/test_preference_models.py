@@ -1,4 +1,4 @@
-"""HPSv2, PickScore and ImageReward on small models of their classes, laid out as the published files are."""
+"""Judges by their names: CLIPScore, HPSv2, PickScore, ImageReward on small models laid out as published."""
 
 from __future__ import annotations
 
@@ -112,6 +112,78 @@ def test_pickscore_is_the_models_own_logit(
     assert scores == pytest.approx(logits.tolist(), abs=1e-3)
     assert weights.trust_of("pickscore") == "first use"
     assert judge("pickscore").protocol()["weights"] == weights.digest_of("pickscore")
+
+
+def as_published(folder: Path) -> Path:
+    """The weights as OpenAI's ViT-B/32 has them on the hub: one file of PyTorch, no safetensors."""
+    from safetensors.torch import load_file
+
+    file = folder / "model.safetensors"
+    torch.save(load_file(file), folder / "pytorch_model.bin")
+    file.unlink()
+    return folder
+
+
+def test_hessels_score_is_two_and_a_half_cosines_of_a_photo_that_depicts_the_prompt(
+    placed: Callable[[str, Path], None], tmp_path: Path
+) -> None:
+    from transformers import CLIPModel, CLIPTokenizer
+
+    folder = as_published(tiny_clip.save_hugging_face(tmp_path / "made"))
+    placed("clip-vit-base-patch32", folder)
+    scores = replace(judge("clipscore-hessel-b32"), resize=SMALL).load().scores(PIXELS, PROMPTS)
+
+    model, words = CLIPModel.from_pretrained(folder).eval(), CLIPTokenizer.from_pretrained(folder)
+    asked = words([f"A photo depicts {one}" for one in PROMPTS], padding=True, return_tensors="pt")
+    mean = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1)
+    std = torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1)
+    with torch.no_grad():
+        found = model(pixel_values=(PIXELS / 255 - mean) / std, **asked)
+    cosine_of_each = (found.image_embeds * found.text_embeds).sum(1)
+    assert scores == pytest.approx((2.5 * cosine_of_each.clamp(min=0)).tolist(), abs=1e-5)
+
+    (tmp_path / "clip-vit-large-patch14").symlink_to(folder)
+    placed_large = replace(weights.known()["clip-vit-large-patch14"], sha256=None)
+    manifest.known()["clip-vit-large-patch14"] = replace(placed_large, file="pytorch_model.bin")
+    sana = replace(judge("clipscore-sana-l14"), resize=SMALL).load().scores(PIXELS, PROMPTS)
+    plain = words(PROMPTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        found = model(pixel_values=(PIXELS / 255 - mean) / std, **plain)
+    assert sana == pytest.approx(found.logits_per_image.diagonal().tolist(), abs=1e-3)
+
+
+def test_dmd2s_score_is_a_cosine_after_two_resizes_and_a_spliced_prefix(
+    placed: Callable[[str, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import open_clip
+    from PIL import Image
+    from torchvision.transforms.functional import center_crop
+
+    file = tiny_clip.save_open_clip(tmp_path / "made")
+    placed("open-clip-vit-g-14", file)
+    small = Resize(32, "bicubic-uint8", "short-side", before=Resize(48, "lanczos-uint8", "square"))
+    known = cosine.open_clip
+
+    def tiny(spec: Any, _: str, *rest: Any, **options: Any) -> Any:
+        return known(spec, "tiny-open-clip", *rest, **options)
+
+    monkeypatch.setattr(cosine, "open_clip", tiny)
+    loaded = replace(judge("clipscore-dmd2-g14"), resize=small).load()
+    large = list(np.random.default_rng(6).integers(0, 256, (3, 70, 90, 3), dtype=np.uint8))
+    scores = loaded.scores(resized(large, small), PROMPTS)
+
+    model, _, transform = open_clip.create_model_and_transforms(
+        "tiny-open-clip", pretrained=str(file)
+    )
+    seen = []
+    for one in large:
+        square = center_crop(Image.fromarray(one), 70).resize((48, 48), Image.Resampling.LANCZOS)
+        seen.append(transform(square))
+    tokens = open_clip.tokenize([f"A photo depicts {one}" for one in PROMPTS])
+    with torch.no_grad():
+        image, text = model.eval().encode_image(torch.stack(seen)), model.encode_text(tokens)
+    expected = torch.nn.functional.cosine_similarity(image, text)
+    assert scores == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def published_names(vision: torch.nn.Module, text: torch.nn.Module, mlp: torch.nn.Module) -> Any:
