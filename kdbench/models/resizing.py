@@ -34,6 +34,7 @@ Crop = Literal[
     "none",  # squashed to the square
     "square",  # the middle square is cut out, then resized
     "short-side",  # the shorter side is resized, then the middle square cut out
+    "long-side",  # the longer side is resized, the rest of the square filled with black
 ]
 
 
@@ -51,8 +52,8 @@ class Resize:
             raise ModelError(f"images are resized to at least 1 pixel, not {self.size}")
         if self.before is not None and not self.before.rounds:
             raise ModelError(f"a first step ends in 8 bits, which {self.before.filter} does not")
-        if self.crop == "short-side" and not self.rounds:
-            raise ModelError(f"the crop short-side goes with 8-bit filters, not {self.filter}")
+        if self.crop.endswith("-side") and not self.rounds:
+            raise ModelError(f"the crop {self.crop} goes with 8-bit filters, not {self.filter}")
 
     @property
     def rounds(self) -> bool:
@@ -66,8 +67,8 @@ class Resize:
 
     def protocol(self) -> str:
         """All of it in words, for protocol ids."""
-        crop = {"none": "", "square": "square crop, ", "short-side": ""}[self.crop]
-        end = ", crop" if self.crop == "short-side" else ""
+        crop = "square crop, " if self.crop == "square" else ""
+        end = {"short-side": ", crop", "long-side": ", black border"}.get(self.crop, "")
         own = f"{crop}{self.filter} {self.size}{end}"
         return own if self.before is None else f"{self.before.protocol()}, then {own}"
 
@@ -84,10 +85,11 @@ DIALECTS: Mapping[str, Resize] = {
     "clip-336": Resize(336, "bicubic-uint8", "short-side"),
     "cmmd-336": Resize(336, "bicubic-uint8", "square"),
     "dinov2": Resize(224, "bicubic-uint8"),
+    "hpsv2": Resize(224, "bicubic-uint8", "long-side"),
 }
 """`clean` as clean-fid, `legacy_pytorch` as pytorch-fid, `legacy_tensorflow` as TTUR, EDM and torch-fidelity,
 `torchmetrics` as torchmetrics since 1.8, `dmd2-256` as DMD2 on COCO-30k, `clip` as OpenAI's and open_clip's
-preprocessing, `cmmd-336` as google-research's CMMD, `dinov2` as dgm-eval."""
+preprocessing, `cmmd-336` as google-research's CMMD, `dinov2` as dgm-eval, `hpsv2` as HPSv2."""
 
 
 def dialect(name: str) -> Resize:
@@ -184,10 +186,22 @@ def _rounded(image: Pixels, how: Resize) -> Pixels:
     elif how.crop == "short-side":
         longer = int(how.size * max(height, width) / short)
         target = (how.size, longer) if width <= height else (longer, how.size)
+    elif how.crop == "long-side":
+        scale = how.size / max(height, width)
+        target = (max(1, round(width * scale)), max(1, round(height * scale)))
     else:
         target = (how.size, how.size)
     done = np.array(Image.fromarray(image).resize(target, kind))
+    if how.crop == "long-side":
+        return _bordered(done, how.size)
     return _middle_rounded(done, how.size) if how.crop == "short-side" else done
+
+
+def _bordered(image: Pixels, side: int) -> Pixels:
+    top, left = ((side - length) // 2 for length in image.shape[:2])
+    found = np.zeros((side, side, 3), dtype=np.uint8)
+    found[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return found
 
 
 def _middle(image: Pixels, side: int) -> Pixels:
