@@ -1,7 +1,7 @@
 """A diffusers pipeline for small class-conditional models in pixel space.
 
-diffusers ships pipelines for this only with a network of their own (DiT, consistency models). This one takes any
-`UNet2DModel` with class embeddings and any scheduler, and is saved in diffusers' layout.
+diffusers ships pipelines for this only with a network of their own (DiT, consistency models). This one takes
+any `UNet2DModel` with class embeddings and any scheduler, and is saved in diffusers' layout.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from diffusers import DiffusionPipeline, ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor
 
 
-class ClassConditionalPipeline(DiffusionPipeline):
+class ClassConditionalPipeline(DiffusionPipeline):  # type: ignore[misc]
     """`num_inference_steps` and `guidance_scale` are what the model is used with unless told otherwise.
 
     `null_label` is the class that stands for "any"; guidance compares with it. Without one, or at a scale

@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers import UNet2DModel
 from toylm.progress import say
 from toypix import matching, progressive
 from toypix.classifier import new_classifier, train_classifier
-from toypix.diffusion import Diffusion, Velocity, velocity
+from toypix.diffusion import Diffusion, velocity
 from toypix.digits import CLASSES, Digits, split, write_reference
 from toypix.files import (
     load_classifier,
@@ -35,20 +34,26 @@ from toypix.scores import generated, quick_look
 from toypix.sheet import write_sheet
 from toypix.training import Schedule, batches, denoising, train
 
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+
 SUITE = Path(__file__).resolve().parents[1]
 MODELS = ("classifier", "teacher", "scratch", "progressive", "matching")
 
 CLASSIFIER_STEPS = 500
 TEACHER_SCHEDULE = Schedule(steps=2200)
 SCRATCH_SCHEDULE = Schedule(steps=3000)
-STAGE_SCHEDULE = Schedule(steps=500, rate=1e-3)
+STAGE_SCHEDULE = Schedule(steps=400, rate=1e-3)
 PAIRS_SCHEDULE = Schedule(steps=400, rate=1e-3)
 MATCHING_SCHEDULE = Schedule(steps=400, rate=3e-4, averaging=0.98)
-HALVINGS = (8, 4)
-"""Sampler steps after each stage of progressive distillation; the first imitates 16 of the teacher."""
+HALVINGS = (16, 8, 4, 2)
+"""Sampler steps after each stage of progressive distillation; the teacher takes 32."""
 
 LABEL_DROPOUT = 0.1
 """Share of the teacher's labels that are withheld in training, so that it can be guided."""
+
+MATCHING_GUIDANCE = 1.5
+"""How the teacher that distribution matching follows is guided; sampled by itself it is not."""
 
 TEACHER_SEED = 1
 LOOK = 30
@@ -83,10 +88,10 @@ class Recipe:
         self._denoiser("scratch", STUDENT, SCRATCH_SCHEDULE, self.seed + 1, 0.0)
 
     def progressive(self) -> None:
-        """Halve the guided teacher's steps until few are left."""
+        """Halve the teacher's steps until few are left."""
         student, stages = progressive.distil(
             self.diffusion,
-            self._guided_teacher(),
+            velocity(self._frozen_teacher()),
             load_denoiser(self.out / "scratch"),
             batches(self.images, STAGE_SCHEDULE.batch, self.seed + 2),
             HALVINGS,
@@ -95,14 +100,14 @@ class Recipe:
         self._save(student, "progressive", {"stages": stages})
 
     def matching(self) -> None:
-        """Train a one-step generator that the guided teacher finds likely."""
+        """Train a one-step generator whose images the guided teacher finds likely."""
         plan = matching.Matching()
         plan = replace(plan, pairs=max(PAIRS_SCHEDULE.batch, round(plan.pairs * self.scale)))
         source = batches(self.images, MATCHING_SCHEDULE.batch, self.seed + 3)
-        teacher = self._guided_teacher()
+        teacher = self._frozen_teacher()
         student, prepared = matching.prepare(
             self.diffusion,
-            teacher,
+            velocity(teacher),
             load_denoiser(self.out / "scratch"),
             source,
             plan,
@@ -110,7 +115,7 @@ class Recipe:
         )
         student, matched = matching.distil(
             self.diffusion,
-            teacher,
+            velocity(teacher, MATCHING_GUIDANCE),
             load_denoiser(self.out / "scratch"),
             student,
             source,
@@ -151,9 +156,8 @@ class Recipe:
     def _save(self, model: UNet2DModel, name: str, record: dict[str, Any]) -> None:
         save_generator(model, USES[name], self.out / name, {"seed": self.seed, **record})
 
-    def _guided_teacher(self) -> Velocity:
-        teacher = load_denoiser(self.out / "teacher").requires_grad_(False)
-        return velocity(teacher, USES["teacher"].guidance)
+    def _frozen_teacher(self) -> UNet2DModel:
+        return load_denoiser(self.out / "teacher").requires_grad_(False)
 
     def _scaled(self, schedule: Schedule) -> Schedule:
         return replace(schedule, steps=max(2, round(schedule.steps * self.scale)))

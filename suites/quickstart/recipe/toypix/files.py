@@ -13,7 +13,7 @@ from transformers import ResNetForImageClassification
 from kdbench.models.class_conditional import ClassConditionalPipeline
 
 from .classifier import new_processor
-from .models import NO_LABEL, Use, new_scheduler
+from .models import Use, new_scheduler
 
 RECORD = "training.json"
 
@@ -25,8 +25,7 @@ def save_generator(model: UNet2DModel, use: Use, folder: Path, record: dict[str,
         model,
         new_scheduler(),
         num_inference_steps=use.steps,
-        guidance_scale=use.guidance,
-        null_label=NO_LABEL if use.guidance != 1 else None,
+        null_label=use.null_label,
     ).save_pretrained(staging)
     _finish(staging, folder, {"parameters": model.num_parameters(), **record})
 

@@ -26,16 +26,16 @@ STUDENT = Shape(channels=(24, 32))
 
 @dataclass(frozen=True)
 class Use:
-    """How a generator is sampled."""
+    """How a generator is sampled, and the label to compare with where guidance is asked for."""
 
     steps: int
-    guidance: float = 1.0
+    null_label: int | None = None
 
 
 USES = {
-    "teacher": Use(steps=32, guidance=1.5),
+    "teacher": Use(steps=32, null_label=NO_LABEL),
     "scratch": Use(steps=4),
-    "progressive": Use(steps=4),
+    "progressive": Use(steps=2),
     "matching": Use(steps=1),
 }
 
