@@ -34,7 +34,7 @@ class Use:
 
 USES = {
     "teacher": Use(steps=32, null_label=NO_LABEL),
-    "scratch": Use(steps=4),
+    "scratch": Use(steps=2),
     "progressive": Use(steps=2),
     "matching": Use(steps=1),
 }
