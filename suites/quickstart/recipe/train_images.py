@@ -10,6 +10,7 @@ machine; trained weights do so only as far as the machine adds floating-point nu
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,7 +164,7 @@ class Recipe:
         return replace(schedule, steps=max(2, round(schedule.steps * self.scale)))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train what was asked for, then look at all of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}")
@@ -174,7 +175,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the students")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the steps, for a trial")
     parser.add_argument("--threads", type=int, default=1, help="cores to use")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     unknown = set(options.models) - set(MODELS)
     if unknown:
         parser.error(f"no model named {', '.join(sorted(unknown))}; there are {', '.join(MODELS)}")
