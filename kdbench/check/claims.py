@@ -101,7 +101,7 @@ def _claims(index: int, gate: Gate, setting: Setting) -> Iterator[Claim]:
             yield _of_model(index, gate, setting, board, metric, gate.model)
             continue
         for pair in setting.results.pairs:
-            if gate.pair in (None, pair["name"]):
+            if gate.pair == pair["name"] or (gate.pair is None and board.concerns(pair)):
                 yield _of_pair(index, gate, setting, board, metric, suffix, pair)
 
 

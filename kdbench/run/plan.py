@@ -268,7 +268,9 @@ def make_plan(suite: Suite, store: Store) -> Plan:
         task = spec.build()
         for item in task.downloads():
             downloads.setdefault(item.what, (spec.label, item))
-        cells += [planned(spec, task, subject) for subject in subjects(task, suite.pairs)]
+        cells += [
+            planned(spec, task, subject) for subject in subjects(task, spec.about(suite.pairs))
+        ]
     listed = {(cell.key, cell.limit) for cell in cells}
     own = [cell for cell in bases.values() if (cell.key, cell.limit) not in listed]
     return Plan(suite, [*own, *cells], list(downloads.values()))
