@@ -105,6 +105,8 @@ class Worker:
             return {}
         stored = {one.index for one in Store(Path(order["root"])).cell(cell["key"]).samples()}
         items = [one for one in self._items(order, cell, task) if one.index not in stored]
+        if items:  # a pilot that memory does not survive costs this cell alone
+            self.emit("start", cell=cell["key"])
         names = cell["subject"].values()
         models = self._load(order)[0] if items else {}
         context = Context(order["seed"], sources=order["models"], folder=order["folder"])

@@ -160,10 +160,12 @@ def test_the_first_page_shows_speed_and_memory_and_ranks_nobody_by_them(
 
     folder, _ = measured
     build([str(folder / "results")], tmp_path / "site")
-    text = (tmp_path / "site" / "data" / "site.js").read_text()
-    assert '"speedup"' in text
-    fronts = "".join(path.read_text() for path in (tmp_path / "site" / "data").glob("*.js"))
-    assert '"efficiency"' in fronts
+    text = (tmp_path / "site" / "data" / "front.js").read_text()
+    front = json.loads(text[text.index(",") + 1 : text.rindex(")")])["columns"]
+    assert front["family"]["values"] == ["efficiency"]
+    assert front["quality"]["value"] == [None] and front["rank_low"] == [None]
+    assert front["speedup"]["low"][0] <= front["speedup"]["value"][0]
+    assert front["memory"][0] > 50 * 2**20 and front["parameters"][0] > 0
     panels = sorted(path.name for path in (tmp_path / "site" / "panels").glob("*.js"))
     assert panels == ["latency-grid.js", "memory.js", "roofline.js"]
     drawn = [path.read_text() for path in (tmp_path / "site" / "data" / "panels").glob("*.js")]
