@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 
+from kdbench.check import whole_sets
 from kdbench.check.claims import Claim, common_order, differing
 from kdbench.check.evidence import Evidence, Missing, join, paired, unchanged
 from kdbench.check.identity import check_names
@@ -16,6 +17,7 @@ from kdbench.check.verdicts import Bounds
 from kdbench.errors import SettingsConflictError, did_you_mean
 from kdbench.results.origins import fetch
 from kdbench.suite.gate import Gate
+from kdbench.tasks.aggregate import OWN
 from kdbench.tasks.compare import LOG_LIKELIHOODS
 from kdbench.tasks.task import Metric
 
@@ -158,6 +160,8 @@ def _claim(
     trouble = before.trouble(ours) or now.trouble(theirs)
     if trouble:
         evidence = Missing(trouble)
+    elif metric.aggregation == OWN:
+        evidence = whole_sets.paired(metric, "gap", (before, ours), (now, theirs))
     else:
         kind = "ratio" if by_ratio else "gap"
         order = common_order(before.results, now.results)
