@@ -95,7 +95,9 @@ def _siblings(
 
 
 def _panels(site: DataFiles, cell: dict[str, Any]) -> list[Panel]:
-    name = cell["ingredients"]["task"]
+    name = cell["ingredients"].get("task")
+    if name is None:  # another tool's measurement
+        return []
     try:
         found = list(tasks.get(name).panels())
     except KdbenchError as error:
