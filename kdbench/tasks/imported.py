@@ -1,4 +1,4 @@
-"""Speculative decoding that another tool measured, as samples and metrics in the words of kdbench's own tasks.
+"""Speculative decoding that another tool measured: samples and metrics in the words of kdbench's own tasks.
 
 The numbers are ratios of sums over answers, so that their intervals are clustered by prompt as everywhere.
 Names end in `@gamma` for chains of gamma drafts; trees and drafts of unknown length have no such ending.
@@ -27,7 +27,8 @@ def samples_of(imported: Imported, prompts: str) -> list[Sample]:
     for repetition, answers in enumerate(imported.files):
         for answer in answers:
             scores: Scores = {
-                f"{name}{_ending(imported)}": score for name, score in _scores(answer, *shape).items()
+                f"{name}{_ending(imported)}": score
+                for name, score in _scores(answer, *shape).items()
             }
             for name in _OF_CATEGORIES:
                 own = f"{name}{_ending(imported)}"

@@ -53,7 +53,8 @@ def vllm(accepted: Sequence[int], gamma: int, **changes: Any) -> dict[str, Any]:
         "num_spec_tokens": gamma,
     }  # fmt: skip
     return {
-        "id": "chatcmpl-1", "created": 1700000000,
+        "id": "chatcmpl-1",
+        "created": 1700000000,
         "choices": [{"message": {"role": "assistant", "content": "a"}}],
         "usage": {"completion_tokens": 101},
         "metrics": {"generation_time_ms": 500.0, "speculative_decoding": {**told, **changes}},
@@ -69,7 +70,9 @@ def llama_cpp(accepted: Sequence[int], gamma: int, **changes: Any) -> dict[str, 
     return {"content": "a", "timings": {**timings, **changes}}
 
 
-def scrape(path: Path, accepted: Sequence[int], gamma: int, engines: int = 1, name: str = "m") -> Path:
+def scrape(
+    path: Path, accepted: Sequence[int], gamma: int, engines: int = 1, name: str = "m"
+) -> Path:
     """vLLM's /metrics after passes that accepted so many of `gamma` drafts each, on every engine."""
     at = positions_of_chains({gamma: histogram(accepted, gamma)}).accepted
     lines = ["# HELP vllm:spec_decode_num_drafts_total Number of spec decoding drafts."]
@@ -102,9 +105,7 @@ def values(imported: Imported) -> dict[str, Any]:
 loops = st.integers(1, 6).flatmap(
     lambda gamma: st.tuples(
         st.just(gamma),
-        st.lists(
-            st.lists(st.integers(0, gamma), min_size=2, max_size=12), min_size=2, max_size=5
-        ),
+        st.lists(st.lists(st.integers(0, gamma), min_size=2, max_size=12), min_size=2, max_size=5),
     )
 )
 
@@ -130,7 +131,9 @@ def test_the_identities_between_the_conventions_hold(loop):
     assert sum(counts.accepted) / sum(counts.tested) == pytest.approx(sum(s[1:]) / sum(s[:-1]))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(loops)
 def test_one_loop_has_one_tau_whichever_tool_wrote_it_down(tmp_path, loop):
     gamma, prompts = loop
@@ -161,7 +164,9 @@ def test_one_loop_has_one_tau_whichever_tool_wrote_it_down(tmp_path, loop):
                 assert found[f"acceptance_at_{k}@{gamma}"].value == pytest.approx(share)
 
 
-def test_rows_are_clustered_by_prompt_where_prompts_are_known_and_have_no_interval_elsewhere(tmp_path):
+def test_rows_are_clustered_by_prompt_where_prompts_are_known_and_have_no_interval_elsewhere(
+    tmp_path,
+):
     prompts = [[0, 1, 3], [2, 2], [3, 0, 0, 1]]
     lines = [spec_bench(p, i) for i, p in enumerate(prompts)]
     paths = [write(tmp_path / f"{run}.jsonl", *lines) for run in "abc"]
@@ -265,7 +270,10 @@ def test_a_response_may_name_its_question_and_category(tmp_path):
         {"question_id": q, "category": "qa", "response": vllm([q, 1], 3)} for q in (1, 2)
     ]  # fmt: skip
     answers = read([write(tmp_path / "a", *lines)]).files[0]
-    assert [(a.question, a.category, a.output) for a in answers] == [("1", "qa", "a"), ("2", "qa", "a")]
+    assert [(a.question, a.category, a.output) for a in answers] == [
+        ("1", "qa", "a"),
+        ("2", "qa", "a"),
+    ]
 
 
 def test_a_server_that_only_counts_whole_accepts_is_told_of(tmp_path):
@@ -333,7 +341,9 @@ def test_what_cannot_be_read_is_one_message_with_its_place(tmp_path, content, op
 def test_files_that_are_no_repetitions_are_refused(tmp_path):
     one = write(tmp_path / "a", GOOD, spec_bench([1, 0], 2))
     other = write(tmp_path / "b", spec_bench([1, 0], 2), spec_bench([1, 0], 3))
-    with pytest.raises(KdbenchError, match=r"b: is no repetition of .*a: only one .* 1, 3 \(2 ques"):
+    with pytest.raises(
+        KdbenchError, match=r"b: is no repetition of .*a: only one .* 1, 3 \(2 ques"
+    ):
         read([one, other])
     with pytest.raises(KdbenchError, match="named twice"):
         read([one, one])
@@ -355,7 +365,9 @@ def test_counters_that_go_down_or_do_not_add_up_are_refused(tmp_path):
     text = large.read_text()
     write(tmp_path / "d", text.replace("num_accepted_tokens_total{", "num_accepted_tokens_total{x=\"\","
           ).replace("} 6.0", "} 7.0"))  # fmt: skip
-    with pytest.raises(KdbenchError, match=r"7 accepted tokens in 3 passes, but by position \[3, 2, 1\]"):
+    with pytest.raises(
+        KdbenchError, match=r"7 accepted tokens in 3 passes, but by position \[3, 2, 1\]"
+    ):
         read([tmp_path / "d"])
     write(tmp_path / "e", text, scrape(tmp_path / "f", [1], 3, name="other").read_text())
     with pytest.raises(KdbenchError, match=r"counters of 2 models \(m, other\)"):
@@ -366,7 +378,9 @@ def test_names_are_those_of_the_tasks_that_measure(tmp_path):
     numbers = pytest.importorskip(
         "kdbench.tasks.speculative.numbers", reason="kdbench's own speculative tasks are not here"
     )
-    ours = {metric.name: metric for metric in numbers.replay_metrics([3]) + numbers.loop_metrics([3])}
+    ours = {
+        metric.name: metric for metric in numbers.replay_metrics([3]) + numbers.loop_metrics([3])
+    }
     found = read([write(tmp_path / "a", spec_bench([1, 3]), spec_bench([0, 2], 2))], gamma=3)
     extra = ("accepted_of_drafted", "tokens_per_second_of_prompts")
     for metric in metrics_of(found, samples_of(found, "p")):

@@ -2,11 +2,11 @@
 
 The three share FastChat's file, {question_id, [category], model_id, choices: [{index, turns, new_tokens,
 wall_time, ...}], tstamp}, and differ in how they count passes. Spec-Bench writes `decoding_steps`, and in
-`accept_lengths` the tokens that each pass wrote (bonus token included, vanilla decoding is 1). Medusa and EAGLE
-write `idxs`, the loop's last index from 0, so a turn has one pass more; Spec-Bench's own early files do the same.
+`accept_lengths` the tokens that each pass wrote (bonus token included, so vanilla decoding has 1). Medusa and
+EAGLE write `idxs`, the loop's last index from 0, so a turn has one pass more; so do early files of Spec-Bench.
 
-A turn whose text is "ERROR" failed and carries the counts of the turn before it, so it is left out; the tools'
-own summaries count it as it stands.
+A turn whose text is "ERROR" failed and carries the counts of the turn before it, so it is left out; the
+tools' own summaries count it as it stands.
 
 Sources: evaluation/eval.py and speed.py of Spec-Bench, eagle/evaluation/gen_ea_answer_vicuna.py of EAGLE,
 llm_judge/gen_model_answer_medusa.py of Medusa.
@@ -26,7 +26,7 @@ from kdbench.results.imports.counted import (
     positions_of_chains,
     positions_of_lengths,
 )
-from kdbench.results.imports.lines import Place, array, count, counts, duration, field, objects
+from kdbench.results.imports.lines import Place, array, counts, duration, field, objects
 
 Bonus = Literal["in", "out"]
 Failed = Literal["leave-out", "keep"]
@@ -89,7 +89,9 @@ def read(
         "time": "wall_time, prompt included",
     }
     done = "left out" if failed == "leave-out" else "kept"
-    notice = f"{errors} turns failed in that tool, carry the counts of the turn before and are {done}"
+    notice = (
+        f"{errors} turns failed in that tool, carry the counts of the turn before and are {done}"
+    )
     return Imported(
         TOOLS[form],
         protocol,
@@ -144,7 +146,9 @@ def _choice(
     kept = list(range(len(turns))) if keep else done
     seconds = [duration(place.at(f"wall_time[{turn}]"), times[turn]) for turn in kept]
     start = int(zero)
-    if lengths is not None:  # some methods of Spec-Bench count from 0 under either name: the lengths tell
+    if (
+        lengths is not None
+    ):  # some methods of Spec-Bench count from 0 under either name: the lengths tell
         own = sum(passes[turn] for turn in done)
         if len(lengths) not in (own, own + len(done)):
             place.at("accept_lengths").refuse(f"{len(lengths)} passes, but {name} say {own}")
@@ -182,7 +186,7 @@ def _bonus_inside(choices: Sequence[_Choice], told: Bonus | None) -> bool:
     if told is not None:
         if told == "in" and empty is not None:
             empty.place.at("accept_lengths").refuse(
-                "holds a 0, but a pass writes a token at least, so the bonus token is not counted (--bonus out)"
+                "holds a 0, but every pass writes a token, so the bonus token is not counted (--bonus out)"
             )
         return told == "in"
     total = sum(sum(choice.lengths or ()) for choice in choices)
@@ -213,7 +217,9 @@ def _counted(choice: _Choice, gamma: int | None, inside: bool) -> Counted:
         bars = histogram(drafts, gamma)
         tokens, accepted = passes + sum(drafts), sum(drafts)
         known = gamma is not None
-        positions = positions_of_chains({len(bars) - 1: bars}) if known else positions_of_lengths(bars)
+        positions = (
+            positions_of_chains({len(bars) - 1: bars}) if known else positions_of_lengths(bars)
+        )
     elif gamma is not None:
         accepted = tokens - passes
         if accepted > passes * gamma:
@@ -238,4 +244,3 @@ def _counted(choice: _Choice, gamma: int | None, inside: bool) -> Counted:
         turns_failed=choice.failed,
         finished=float(finished) if isinstance(finished, (int, float)) else 0.0,
     )
-

@@ -1,8 +1,8 @@
 """What speculative decoding did on one prompt, as every reader of this package tells it.
 
 A *pass* is one forward pass of the target that verifies drafts; it writes the drafts that it accepts and one
-token more, the bonus token or the one that replaces the first rejected draft. tau is tokens per pass, that one
-included. The k-th draft of a pass is *tested* where those before it were accepted.
+token more, the bonus token or the one that replaces the first rejected draft. tau is tokens per pass, that
+one included. The k-th draft of a pass is *tested* where those before it were accepted.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Imported:
 
 
 def histogram(accepted: Iterable[int], length: int | None = None) -> list[int]:
-    """Passes by the drafts that they accepted, 0 first; `length` drafts at most, else as many as there are."""
+    """Passes by the drafts that they accepted, 0 first; up to `length`, else to the most."""
     counts = Counter(accepted)
     longest = max(counts, default=0) if length is None else length
     return [counts[j] for j in range(longest + 1)]
@@ -91,6 +91,4 @@ def positions_of_chains(chains: Chains) -> Positions:
 
 def positions_of_lengths(passes_by_accepted: Sequence[int]) -> Positions:
     """Counts by place, where it is not known how much was drafted."""
-    return Positions(
-        tuple(sum(passes_by_accepted[k:]) for k in range(1, len(passes_by_accepted)))
-    )
+    return Positions(tuple(sum(passes_by_accepted[k:]) for k in range(1, len(passes_by_accepted))))

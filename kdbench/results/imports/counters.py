@@ -1,7 +1,7 @@
 """vLLM's counters at `/metrics`: totals of a server, before a benchmark and after it.
 
-Totals carry no interval: requests can't be told apart in them, and long answers weigh most. Of several engines
-the sum counts. Source: vllm/v1/spec_decode/metrics.py; the text is Prometheus' exposition format, in which a
+Totals carry no interval: requests can't be told apart in them, and long answers weigh most. Of several
+engines the sum counts. Source: vllm/v1/spec_decode/metrics.py; the text is Prometheus' exposition format, in which a
 counter's name ends in _total (older servers leave that out).
 """
 
@@ -31,23 +31,25 @@ def looks_like(text: str) -> bool:
 
 
 def read(paths: Sequence[Path], gamma: int | None = None) -> Imported:
-    """Differences between scrapes: before, after, and so on in pairs; one alone counts from the server's start.
+    """Differences between scrapes, before and after in pairs; one alone counts from the server's start.
 
     Raises `StoreError` for files that hold no such counters, an odd number of several, or counters that went
     down.
     """
     scrapes = [_scrape(path) for path in paths]
     if len(paths) == 1:
-        pairs = [({}, scrapes[0], paths[0])]
+        pairs: list[tuple[Scrape, Scrape, Path]] = [({}, scrapes[0], paths[0])]
     elif len(paths) % 2:
         raise StoreError(
-            f"{paths[-1]}: {len(paths)} scrapes of counters; give them in pairs, before and after each benchmark"
+            f"{paths[-1]}: {len(paths)} scrapes of counters; give them in pairs, before and after each run"
         )
     else:
         pairs = [(scrapes[i], scrapes[i + 1], paths[i + 1]) for i in range(0, len(paths), 2)]
     lengths = {_length(after, path) for _, after, path in pairs}
     if len(lengths) > 1:
-        raise StoreError(f"{paths[0]}: drafts of {sorted(lengths)} tokens; import each setting apart")
+        raise StoreError(
+            f"{paths[0]}: drafts of {sorted(lengths)} tokens; import each setting apart"
+        )
     length = lengths.pop()
     if gamma not in (None, length):
         raise StoreError(f"{paths[0]}: counts {length} places of a draft, but --gamma says {gamma}")
@@ -100,7 +102,9 @@ def _scrape(path: Path) -> Scrape:
 def _length(scrape: Scrape, path: Path) -> int:
     places = sorted(place for _, place in scrape if place is not None)
     if not places or places != list(range(len(places))):
-        raise StoreError(f"{path}: accepted_tokens_per_pos has the positions {places}, not 0, 1, ...")
+        raise StoreError(
+            f"{path}: accepted_tokens_per_pos has the positions {places}, not 0, 1, ..."
+        )
     return len(places)
 
 

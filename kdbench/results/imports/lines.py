@@ -22,7 +22,9 @@ def text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise StoreError(f"{path}: can't be read: not UTF-8 text ({error.reason})") from error
     if not text.strip():
-        raise StoreError(f"{path}: empty; the tool that should have written it has measured nothing")
+        raise StoreError(
+            f"{path}: empty; the tool that should have written it has measured nothing"
+        )
     return text
 
 
@@ -71,14 +73,14 @@ def record(place: Place, holder: dict[str, Any], name: str) -> dict[str, Any]:
     found = field(place, holder, name)
     if not isinstance(found, dict):
         place.at(name).refuse(f"an object is needed, not {_kind(found)}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def array(place: Place, holder: dict[str, Any], name: str) -> list[Any]:
     found = field(place, holder, name)
     if not isinstance(found, list):
         place.at(name).refuse(f"a list is needed, not {_kind(found)}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def count(place: Place, value: object) -> int:

@@ -15,7 +15,6 @@ from kdbench.results.imports.counted import (
     Counted,
     Imported,
     Positions,
-    histogram,
     positions_of_chains,
     positions_of_lengths,
 )
