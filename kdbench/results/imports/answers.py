@@ -3,7 +3,7 @@
 The three share FastChat's file, {question_id, [category], model_id, choices: [{index, turns, new_tokens,
 wall_time, ...}], tstamp}, and differ in how they count passes. Spec-Bench writes `decoding_steps`, and in
 `accept_lengths` the tokens that each pass wrote (bonus token included, so vanilla decoding has 1). Medusa and
-EAGLE write `idxs`, the loop's last index from 0, so a turn has one pass more; so do early files of Spec-Bench.
+EAGLE write `idxs`, the loop's last index from 0, so a turn has one pass more.
 
 A turn whose text is "ERROR" failed and carries the counts of the turn before it, so it is left out; the
 tools' own summaries count it as it stands.

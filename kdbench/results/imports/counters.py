@@ -1,8 +1,8 @@
 """vLLM's counters at `/metrics`: totals of a server, before a benchmark and after it.
 
 Totals carry no interval: requests can't be told apart in them, and long answers weigh most. Of several
-engines the sum counts. Source: vllm/v1/spec_decode/metrics.py; the text is Prometheus' exposition format, in which a
-counter's name ends in _total (older servers leave that out).
+engines the sum counts. Source: vllm/v1/spec_decode/metrics.py; the text is Prometheus' exposition format, in
+which a counter's name ends in _total (older servers leave that out).
 """
 
 from __future__ import annotations
