@@ -95,9 +95,8 @@ def _siblings(
 
 
 def _panels(site: DataFiles, cell: dict[str, Any]) -> list[Panel]:
-    name = cell["ingredients"].get("task")
-    if name is None:  # another tool's measurement
-        return []
+    own = cell["ingredients"]
+    name = own["task"] if "task" in own else own["panels_of"]  # another tool's has no task
     try:
         found = list(tasks.get(name).panels())
     except KdbenchError as error:

@@ -22,7 +22,7 @@ from kdbench.results.store import SCHEMA, cell_key
 from kdbench.results.table import Row, to_csv
 from kdbench.run.publish import CELL_FIELDS, remove_stale_samples, sample_file
 from kdbench.run.rows import CellView, Header, Pair, table_rows
-from kdbench.tasks.imported import FAMILY, metrics_of, samples_of
+from kdbench.tasks.speculative.imported import FAMILY, metrics_of, samples_of
 
 UNKNOWN_HARDWARE = "not stated (measured by another tool)"
 
@@ -86,6 +86,7 @@ def publish(
     asked = {**asdict(origin), "tool": imported.tool, "gamma": imported.gamma, "files": sources}
     ingredients = {
         "imported": asked,
+        "panels_of": "speculative.replay",
         "protocol": protocol,
         "samples": sha256(json.dumps([asdict(s) for s in samples]).encode()).hexdigest(),
     }

@@ -11,7 +11,7 @@ import pytest
 
 from kdbench.results.imports import read
 from kdbench.tasks.aggregate import aggregate
-from kdbench.tasks.imported import metrics_of, samples_of
+from kdbench.tasks.speculative.imported import metrics_of, samples_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("KDBENCH_SHARED_DATA") or ROOT.parent / "shared" / "data")

@@ -20,7 +20,8 @@ from kdbench.results.imports.counted import (
     positions_of_lengths,
 )
 from kdbench.tasks.aggregate import aggregate
-from kdbench.tasks.imported import metrics_of, samples_of
+from kdbench.tasks.speculative.imported import metrics_of, samples_of
+from kdbench.tasks.speculative.numbers import loop_metrics, replay_metrics
 
 
 def write(path: Path, *lines: Any) -> Path:
@@ -375,12 +376,7 @@ def test_counters_that_go_down_or_do_not_add_up_are_refused(tmp_path):
 
 
 def test_names_are_those_of_the_tasks_that_measure(tmp_path):
-    numbers = pytest.importorskip(
-        "kdbench.tasks.speculative.numbers", reason="kdbench's own speculative tasks are not here"
-    )
-    ours = {
-        metric.name: metric for metric in numbers.replay_metrics([3]) + numbers.loop_metrics([3])
-    }
+    ours = {metric.name: metric for metric in replay_metrics([3]) + loop_metrics([3])}
     found = read([write(tmp_path / "a", spec_bench([1, 3]), spec_bench([0, 2], 2))], gamma=3)
     extra = ("accepted_of_drafted", "tokens_per_second_of_prompts")
     for metric in metrics_of(found, samples_of(found, "p")):
