@@ -350,6 +350,9 @@ def test_files_that_are_no_repetitions_are_refused(tmp_path):
         read([one, one])
     with pytest.raises(KdbenchError, match="no such file"):
         read([tmp_path / "c"])
+    foreign = write(tmp_path / "f", vllm([1, 0], 3))
+    with pytest.raises(KdbenchError, match=r"f: looks like vllm, but .*a like spec-bench"):
+        read([one, foreign])
     mixed = write(tmp_path / "d", spec_bench([1, 0], bonus=0, accept_lengths=None))
     with pytest.raises(KdbenchError, match="import them apart"):
         read([write(tmp_path / "e", GOOD), mixed])

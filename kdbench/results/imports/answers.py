@@ -26,7 +26,7 @@ from kdbench.results.imports.counted import (
     positions_of_chains,
     positions_of_lengths,
 )
-from kdbench.results.imports.lines import Place, array, counts, duration, field, objects
+from kdbench.results.imports.lines import Place, array, counts, duration, field, moment, objects
 
 Bonus = Literal["in", "out"]
 Failed = Literal["leave-out", "keep"]
@@ -228,7 +228,6 @@ def _counted(choice: _Choice, gamma: int | None, inside: bool) -> Counted:
                 "leave it out for trees"
             )
     about = choice.about
-    finished = about.get("tstamp")
     return Counted(
         question=str(about["question_id"]),
         tokens=tokens,
@@ -242,5 +241,5 @@ def _counted(choice: _Choice, gamma: int | None, inside: bool) -> Counted:
         written=choice.written,
         seconds=choice.seconds or None,
         turns_failed=choice.failed,
-        finished=float(finished) if isinstance(finished, (int, float)) else 0.0,
+        finished=moment(about.get("tstamp")),
     )

@@ -104,6 +104,11 @@ def counts(place: Place, holder: dict[str, Any], name: str) -> list[int]:
     return [count(place.at(f"{name}[{i}]"), x) for i, x in enumerate(array(place, holder, name))]
 
 
+def moment(value: object) -> float:
+    """Seconds since 1970 of a time stamp, 0 for what can be none."""
+    return float(value) if isinstance(value, (int, float)) and 0 < value < 1e11 else 0.0
+
+
 def _kind(value: object) -> str:
     names = {list: "a list", dict: "an object", str: "a text", type(None): "null"}
     return names.get(type(value), f"{value!r}")

@@ -44,7 +44,7 @@ def read(
     twice = next((path for path in paths if list(paths).count(path) > 1), None)
     if twice is not None:
         raise SettingsConflictError(f"{twice}: named twice; a repetition is a file of its own")
-    form = form or _guessed(paths[0])
+    form = form or _shared_format(paths)
     if (bonus is not None or failed != "leave-out") and form not in answers.TOOLS:
         option = "--failed-turns" if bonus is None else "--bonus"
         raise SettingsConflictError(f"{option} is for answer files, and these are of {form}")
@@ -63,6 +63,17 @@ def read(
     if questions is not None:
         found = _described(found, questions)
     return found
+
+
+def _shared_format(paths: Sequence[Path]) -> str:
+    forms = [_guessed(path) for path in paths]
+    for path, form in zip(paths, forms, strict=True):
+        if form != forms[0]:
+            raise StoreError(
+                f"{path}: looks like {form}, but {paths[0]} like {forms[0]}; one import is one measurement "
+                "by one tool (where it is, name its --format)"
+            )
+    return forms[0]
 
 
 def _guessed(path: Path) -> str:

@@ -18,7 +18,16 @@ from kdbench.results.imports.counted import (
     positions_of_chains,
     positions_of_lengths,
 )
-from kdbench.results.imports.lines import Place, count, counts, duration, field, objects, record
+from kdbench.results.imports.lines import (
+    Place,
+    count,
+    counts,
+    duration,
+    field,
+    moment,
+    objects,
+    record,
+)
 
 Line = tuple[Place, dict[str, Any], str, str]
 """Where a response stands, the response, its question and its category."""
@@ -103,7 +112,7 @@ def _lines(path: Path) -> Iterator[Line]:
     for place, line in objects(path):
         inner = "response" in line
         response = record(place, line, "response") if inner else line
-        question = line.get("question_id", place.line)
+        question = place.line if line.get("question_id") is None else line["question_id"]
         yield (
             place.at("response") if inner else place,
             response,
@@ -139,7 +148,7 @@ def _of_llama_cpp(line: Line, gamma: int | None) -> Counted:
     return Counted(
         question, max(written - 1, 0), max(passes, 0), category=category, output=_text(response),
         accepted=accepted, drafted=drafted, written=written, seconds=seconds,
-        finished=_created(response),
+        finished=moment(response.get("created")),
     )  # fmt: skip
 
 
@@ -187,7 +196,7 @@ def _of_vllm(line: Line, length: int) -> Counted:
     return Counted(
         question, passes + accepted, passes, category=category, output=_text(response),
         positions=_positions(place, told, bars, drafted), accepted=accepted, drafted=drafted,
-        written=max(written, 0), seconds=seconds, finished=_created(response),
+        written=max(written, 0), seconds=seconds, finished=moment(response.get("created")),
     )  # fmt: skip
 
 
@@ -236,8 +245,3 @@ def _text(response: dict[str, Any]) -> str:
     message = first.get("message")
     text = message.get("content") if isinstance(message, dict) else first.get("text")
     return text if isinstance(text, str) else ""
-
-
-def _created(response: dict[str, Any]) -> float:
-    created = response.get("created")
-    return float(created) if isinstance(created, (int, float)) else 0.0
