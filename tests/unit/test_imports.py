@@ -263,7 +263,24 @@ def test_times_are_those_of_the_tokens_that_they_cover(tmp_path):
     served = values(read([write(tmp_path / "a", vllm([1, 2], 3))]))
     assert served["tokens_per_second@3"].value == 200.0, "100 tokens behind the first in 0.5 s"
     local = values(read([write(tmp_path / "a", llama_cpp([1, 2], 3))]))
-    assert local["tokens_per_second"].value == 6.0, "predicted_n / predicted_ms"
+    assert local["tokens_per_second"].value == 5.0, "5 tokens behind the first in 1 s"
+
+
+# SmolLM2-135M drafting for itself, 4 tokens at most, at temperature 0.9: two responses of llama.cpp's server
+# (xllamacpp 2026.10.11549), the mean length that it logged and its predicted_per_second
+SERVED = [
+    ({"predicted_n": 64, "predicted_ms": 132947.836, "draft_n": 119, "draft_n_accepted": 32}, 2.03, 0.47387),
+    ({"predicted_n": 64, "predicted_ms": 28964.214, "draft_n": 50, "draft_n_accepted": 50}, 4.85, 2.17510),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("timings", "length", "speed"), SERVED)
+def test_tau_and_speed_of_a_response_are_those_that_the_server_of_llama_cpp_logs(
+    tmp_path, timings, length, speed
+):
+    found = values(read([write(tmp_path / "a", {"content": "x", "timings": timings})], gamma=4))
+    assert found["tau@4"].value == pytest.approx(length, abs=0.005)
+    assert found["tokens_per_second@4"].value == pytest.approx(speed, abs=5e-6)
 
 
 def test_a_response_may_name_its_question_and_category(tmp_path):
@@ -312,6 +329,7 @@ COUNTERS = 'vllm:spec_decode_num_{}_total{{model_name="m"}} {}'
         ([spec_bench([1]), spec_bench([1], 2, accept_lengths=None)], {}, "a.jsonl:2.*some choices only"),
         ([llama_cpp([1], 3, draft_n=0)], {}, "1 drafts accepted of 0 drafted"),
         ([llama_cpp([9], 9, predicted_n=5)], {}, "9 drafts accepted in a text of 5 tokens"),
+        ([llama_cpp([9], 9, predicted_n=0)], {}, "9 drafts accepted in a text of 0 tokens"),
         ([llama_cpp([1], 3, draft_n=30)], {"gamma": 4}, "30 tokens drafted in 1 passes"),
         ([llama_cpp([0], 0)], {}, "the server drafted nothing"),
         ([llama_cpp([1], 3, predicted_n=None)], {}, "timings.predicted_n: missing"),

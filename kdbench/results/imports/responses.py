@@ -48,9 +48,10 @@ def read_llama_cpp(paths: Sequence[Path], gamma: int | None = None) -> Imported:
     """llama.cpp's `timings`: predicted_n, predicted_ms, draft_n, draft_n_accepted.
 
     Every pass writes the drafts that it accepts and one token, so the passes are those tokens that were not
-    drafted. The prompt's own pass writes the first token and verifies nothing: it is left out. A server
-    leaves draft_n out where it drafted nothing; `gamma` is the longest draft that it may make, as its drafts
-    end early where they are unsure. Raises `StoreError` naming file and line.
+    drafted. The prompt's own pass writes the first token and verifies nothing: it is left out, and so is that
+    token from the tokens per second, as predicted_ms begins with it (older servers divide all tokens by it).
+    A server leaves draft_n out where it drafted nothing; `gamma` is the longest draft that it may make, as
+    its drafts end early where they are unsure. Raises `StoreError` naming file and line.
 
     Source: result_timings::to_json and the speculative part of update_slots in the server of llama.cpp.
     """
@@ -71,7 +72,7 @@ def read_llama_cpp(paths: Sequence[Path], gamma: int | None = None) -> Imported:
         "bonus token": "in the source",
         "passes": "predicted_n - 1 - draft_n_accepted",
         "drafts": "end early where unsure" if gamma is None else f"up to {gamma}, end early",
-        "time": "predicted_ms, without the prompt",
+        "time": "predicted_ms, first to last token",
     }
     return Imported(
         "llama.cpp", protocol, gamma, files, notices=[whole] * (accepted == drafted)
@@ -132,22 +133,23 @@ def _of_llama_cpp(line: Line, gamma: int | None) -> Counted:
     accepted = count(place.at("draft_n_accepted"), timings.get("draft_n_accepted", 0))
     if accepted > drafted:
         place.at("draft_n_accepted").refuse(f"{accepted} drafts accepted of {drafted} drafted")
-    passes = written - 1 - accepted
-    if written and passes < 0:
+    behind = max(written - 1, 0)
+    passes = behind - accepted
+    if passes < 0:
         place.at("draft_n_accepted").refuse(
             f"{accepted} drafts accepted in a text of {written} tokens; the prompt's pass writes the first, "
             "and every other pass one beside its drafts"
         )
-    if gamma is not None and drafted > gamma * max(passes, 0):
+    if gamma is not None and drafted > gamma * passes:
         place.at("draft_n").refuse(
             f"{drafted} tokens drafted in {passes} passes, more than --gamma {gamma} allows"
         )
     seconds = None
-    if written > 1 and timings.get("predicted_ms") is not None:
+    if behind and timings.get("predicted_ms") is not None:
         seconds = duration(place.at("predicted_ms"), timings["predicted_ms"]) / 1000
     return Counted(
-        question, max(written - 1, 0), max(passes, 0), category=category, output=_text(response),
-        accepted=accepted, drafted=drafted, written=written, seconds=seconds,
+        question, behind, passes, category=category, output=_text(response),
+        accepted=accepted, drafted=drafted, written=behind, seconds=seconds,
         finished=moment(response.get("created")),
     )  # fmt: skip
 
