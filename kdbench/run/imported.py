@@ -45,7 +45,8 @@ class Origin:
     hardware: str = UNKNOWN_HARDWARE
 
     def __post_init__(self) -> None:
-        for name, text in asdict(self).items():
+        for field, text in asdict(self).items():
+            name = "name" if field == "suite" else field
             if not text.strip() and name != "method":
                 raise SettingsConflictError(f"--{name}: empty")
             if ";" in text or not text.isprintable():

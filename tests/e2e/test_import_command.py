@@ -137,6 +137,7 @@ def test_an_import_beside_a_measured_run_leaves_the_run_as_it_is(
     ("options", "message"),
     [
         (("--prompts", "a; b"), "--prompts 'a; b': no semicolons"),
+        (("--name", "a;b"), "--name 'a;b': no semicolons"),
         (("--student", "target"), "--teacher and --student are both 'target'"),
         (("--format", "medusae"), "no format named 'medusae' (did you mean 'medusa'?)"),
         (("--bonus", "maybe"), "--bonus 'maybe': choose in, out"),
