@@ -18,6 +18,7 @@ __all__ = ["app", "main"]
 
 for _module in (
     "run",
+    "import_",
     "describe",
     "results",
     "check",

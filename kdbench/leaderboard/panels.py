@@ -95,7 +95,8 @@ def _siblings(
 
 
 def _panels(site: DataFiles, cell: dict[str, Any]) -> list[Panel]:
-    name = cell["ingredients"]["task"]
+    own = cell["ingredients"]
+    name = own["task"] if "task" in own else own["panels_of"]  # another tool's has no task
     try:
         found = list(tasks.get(name).panels())
     except KdbenchError as error:
