@@ -31,7 +31,8 @@ COLUMNS = [
             "ratio", "higher", reference=1),
     _column("acceptance", "Acceptance", "Share of drafted tokens that the target accepts", "interval",
             "fraction", "higher"),
-    _column("block_efficiency", "Block efficiency", "Tokens per pass of the target, bonus token included",
+    _column("block_efficiency", "Block efficiency",
+            "Tokens per pass of the target with chains of five drafts, bonus token included",
             "interval", "tokens", "higher"),
     _column("memory", "Peak memory", "Most memory that the student needed", "bytes", "bytes", "lower"),
     _column("steps", "Steps", "Function evaluations of the generator (NFE)", "number", "", "lower"),
@@ -47,8 +48,8 @@ COLUMNS = [
 
 PAIR_METRICS = {
     "speedup": ("speedup", "*.speedup"),
-    "acceptance": ("acceptance_rate", "alpha"),
-    "block_efficiency": ("block_efficiency", "tau"),
+    "acceptance": ("alpha",),
+    "block_efficiency": ("tau@5", "tau"),
 }
 """Front column -> names of pair metrics that fill it, the first that is there."""
 

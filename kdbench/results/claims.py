@@ -24,7 +24,7 @@ from kdbench.results.files import publish
 from kdbench.results.table import COLUMNS, Role, Row, format_cell, read_csv
 
 Quantity = Literal["score", "gain", "relative", "ratio"]
-"""A score as it stands; a gain in the score's own points or percent; a relative change; a ratio to a baseline."""
+"""A score as it stands; a gain in its own points or percent; a relative change; a ratio to a baseline."""
 
 FAMILIES = {
     "llm-kd": "reasoning", "llm-reasoning": "reasoning", "speculative": "speculative",
@@ -71,7 +71,9 @@ _QUANTITIES: tuple[tuple[str, Quantity], ...] = (
 )
 _SCALES = {"B": 1e9, "M": 1e6, "G": 1e9, "B parameters": 1e9, "parameters": 1.0}
 _HEAD = ("source", "paper", "quote", "quantity", "bound", "range_low", "range_high", "dataset")
-EXTRA = (*_HEAD, "baseline", "baseline_value", "params", "stated_metric", "stated_value", "stated_unit")  # fmt: skip
+EXTRA = (
+    *_HEAD, "baseline", "baseline_value", "params", "stated_metric", "stated_value", "stated_unit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def converted(claim: Mapping[str, str], kind: str) -> PublishedRow | None:
     ranged = low != high
     return PublishedRow(
         row=row,
-        source=claim["title"] if "title" in claim else "",
+        source=claim.get("title", ""),
         paper=claim["paper_id"],
         quote=claim["quote"],
         quantity=quantity,
