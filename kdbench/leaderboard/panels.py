@@ -85,7 +85,7 @@ def _siblings(
 ) -> dict[str, Callable[[], Iterator[Sample]]]:
     """The samples of the teacher's other students, where `own` is a cell of a pair."""
     same = ("label", "protocol", "teacher")
-    found = {}
+    found: dict[str, Callable[[], Iterator[Sample]]] = {}
     for cell in done:
         path = run.published.samples_path(cell["samples"])
         alike = all(cell[part] == own[part] for part in same) and cell["student"] != own["student"]
