@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kdbench.models.prompt_lookup import PromptLookup
@@ -96,7 +97,7 @@ def steps(
     """Calls to be timed behind `text`, of which the last gamma + 1 tokens are what is read again."""
     longest = max(gammas) + 1
     cut = max(1, len(text) - longest)
-    ahead = [*text[cut:], *text[:1] * longest]
+    ahead = [*text[cut:], *(text[0] for _ in range(longest))]
     look = _behind(target.model, text[:cut])
     if isinstance(draft, PromptLookup):
         lookup = draft
@@ -112,7 +113,7 @@ def steps(
     return Steps(
         lambda: look(ahead[:1]),
         propose,
-        {gamma: (lambda count=gamma + 1: look(ahead[:count])) for gamma in gammas},
+        {gamma: partial(look, ahead[: gamma + 1]) for gamma in gammas},
     )
 
 

@@ -202,7 +202,7 @@ def against_student(
     if metric.aggregation != "weighted_mean" or not pair.first:
         return []
     other, own = (
-        tuple(zip(*(sample.scores[metric.name] for sample in side), strict=True))
+        ([s.scores[metric.name][0] for s in side], [s.scores[metric.name][1] for s in side])
         for side in (pair.first, pair.second)
     )
     gain = stats.difference_of_ratios(own, other, pair.clusters, confidence=confidence)

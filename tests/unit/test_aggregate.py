@@ -78,6 +78,13 @@ OURS = {
 CALLS = [[1 + random.Random(i).random() / 10, 1 + random.Random(-i).random()] for i in range(N)]
 OURS |= dict.fromkeys(("median_ratio", "p50", "p90", "p95", "p99", "noise", "outliers"), CALLS)
 OURS["exact"] = [7] * N
+LOOPS = [[20 + i % 9, 6 + i % 4, 0.01 + i % 3 / 1000, 0.02 + i % 5 / 1000] for i in range(N)]
+OURS |= {
+    "iid_block_efficiency": [[16.0 + i % 3, 20, 5] for i in range(N)],
+    "product_of_ratios": LOOPS,
+    "best_gamma": [[[1, *row], [3, row[0] * 1.5, *row[1:]], [5, *row]] for row in LOOPS],
+    "conformance": [[20, 6 + i % 3, 7.0, -1] for i in range(N)],
+}
 
 
 def test_every_aggregation_that_is_known_is_tested_here() -> None:
@@ -149,6 +156,23 @@ def test_documents_that_repeat_each_other_do_not_narrow_it() -> None:
     careless = aggregate("calibration_error", repeated)
     assert clustered.high - clustered.low > 1.4 * (careless.high - careless.low)
     assert (clustered.n, clustered.n_clusters) == (240, 60)
+
+
+def test_numbers_of_a_speculative_loop_follow_from_sums_over_texts() -> None:
+    a, b, c, d = (sum(column) for column in zip(*LOOPS, strict=True))
+    product = aggregate("product_of_ratios", LOOPS)
+    assert product.value == pytest.approx(a / b * c / d)
+    assert product.low < product.value < product.high
+    formula = aggregate("iid_block_efficiency", OURS["iid_block_efficiency"])
+    tops, tokens, _ = zip(*OURS["iid_block_efficiency"], strict=True)
+    alpha = stats.ratio_of_sums(tops, tokens)
+    assert formula.value == pytest.approx((1 - alpha.value**6) / (1 - alpha.value))
+    assert formula.low == pytest.approx((1 - alpha.low**6) / (1 - alpha.low))
+    best = aggregate("best_gamma", OURS["best_gamma"])
+    assert (best.value, best.low, best.high) == (3, 3, 3)
+    tokens, passes, expected, _ = (sum(column) for column in zip(*OURS["conformance"], strict=True))
+    found = aggregate("conformance", OURS["conformance"])
+    assert found.value == pytest.approx(tokens / passes - tokens / expected)
 
 
 def test_timings_are_medians_and_percentiles_of_single_calls() -> None:

@@ -436,5 +436,5 @@ def test_a_vocabulary_of_another_size_leaves_out_what_transformers_can_not_do(
     teacher, padded, task = load("models/teacher"), load(resized(tmp_path, 1024)), loop()
     items, context = told(task, teacher, 1)
     (sample,) = task.measure(teacher, padded, items, context)
-    assert "vocabulary has another size" in sample.extra["skipped"]["speedup@2"]
+    assert "vocabulary of another size" in sample.extra["skipped"]["speedup@2"]
     assert "predicted_speedup@2" in sample.scores and sample.scores["lossless@2"] == 1

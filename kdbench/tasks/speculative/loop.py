@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -257,12 +257,9 @@ class SpeculativeLoop(PromptedTask, PairTask):
         return [
             generating("plain", 0),
             *(generating(f"assisted@{gamma}", gamma) for gamma in gammas),
-            Subject("target_step", lambda _: single.target()),
-            Subject("draft_step", lambda _: single.draft()),
-            *(
-                Subject(f"verify@{gamma}", lambda _, call=call: call())
-                for gamma, call in single.verify.items()
-            ),
+            Subject("target_step", _unmarked(single.target)),
+            Subject("draft_step", _unmarked(single.draft)),
+            *(Subject(f"verify@{gamma}", _unmarked(call)) for gamma, call in single.verify.items()),
         ]
 
     def _score_times(
@@ -305,7 +302,12 @@ class SpeculativeLoop(PromptedTask, PairTask):
             scores[f"best_gamma_{how}"] = found
 
 
-_OTHER_SIZE = "transformers' assisted generation takes no draft whose vocabulary has another size than the target's"
+_OTHER_SIZE = "transformers' assisted generation takes no draft with a vocabulary of another size"
+
+
+def _unmarked(call: Callable[[], object]) -> Callable[[object], object]:
+    """A call to be timed that has no marks to set."""
+    return lambda _: call()
 
 
 def divergence(plain: Sequence[int], other: Sequence[int]) -> int | None:

@@ -167,7 +167,7 @@ def best_gamma(
         for rows in zip(*drawn, strict=True):
             a, b, c, d = (sum(column) for column in list(zip(*rows, strict=True))[1:])
             found.append((a / b * c / d, -rows[0][0]))
-        return -max(found)[1]
+        return float(-max(found)[1])
 
     return resampled(best, scores, clusters, confidence)
 
@@ -215,9 +215,16 @@ def iid_block_efficiency(
     if len(set(gammas)) != 1:
         raise TaskError("one formula, but several gammas")
     alpha = stats.ratio_of_sums(tops, bottoms, clusters, confidence=confidence)
-    bounds = {name: min(1.0, max(0.0, getattr(alpha, name))) for name in ("value", "low", "high")}
-    mapped = {
-        name: bound if math.isnan(bound) else float(iid_approximation(bound, int(gammas[0])))
-        for name, bound in bounds.items()
-    }
-    return replace(alpha, **mapped, method=f"formula at {alpha.method}")
+
+    def mapped(rate: float) -> float:
+        if math.isnan(rate):
+            return rate
+        return float(iid_approximation(min(1.0, max(0.0, rate)), int(gammas[0])))
+
+    return replace(
+        alpha,
+        value=mapped(alpha.value),
+        low=mapped(alpha.low),
+        high=mapped(alpha.high),
+        method=f"formula at {alpha.method}",
+    )

@@ -221,7 +221,7 @@ def looked_up(lookup: PromptLookup, row: TokenRow, depth: int) -> npt.NDArray[np
 
 def loop_scores(chances: Any, gammas: Sequence[int]) -> dict[str, list[float]]:
     """A prompt's sums of a loop with each gamma: [numerator, denominator] by metric."""
-    scores = {}
+    scores: dict[str, list[float]] = {}
     for g, found in replays([chances], gammas).items():
         tokens, passes = float(found.tokens[0]), float(found.passes[0])
         accepted, tested, drafted = found.accepted[0], found.tested[0], found.drafted[0]
