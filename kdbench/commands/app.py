@@ -16,6 +16,7 @@ from kdbench.errors import SettingsConflictError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kdbench.results.published import Published
     from kdbench.results.table import Row
     from kdbench.run.plan import Plan
     from kdbench.suite import Suite
@@ -119,6 +120,19 @@ def print_rows(rows: Sequence[Row]) -> None:
     console = make_console()
     console.print()
     console.print(terminal_table(rows))
+
+
+def print_headlines(rows: Sequence[Row], published: Published) -> None:
+    """The rows of each task's main metrics, and how to see the others."""
+    from kdbench.run.browse import headlines
+
+    main = headlines(rows, published.read_run())
+    print_rows(main)
+    if len(main) < len(rows):
+        typer.echo(
+            f"\n{len(rows) - len(main)} rows of further metrics: kdbench table "
+            f"{published.folder} --all"
+        )
 
 
 def print_json(rows: Sequence[Row]) -> None:

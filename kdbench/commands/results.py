@@ -7,7 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from kdbench.commands.app import AsJson, ResultsFolder, app, make_console, print_rows
+from kdbench.commands.app import (
+    AsJson,
+    ResultsFolder,
+    app,
+    make_console,
+    print_headlines,
+    print_rows,
+)
 from kdbench.errors import SettingsConflictError
 
 
@@ -22,6 +29,10 @@ def table(
         str | None, typer.Option(help="Only metrics that match this pattern.")
     ] = None,
     pair: Annotated[str | None, typer.Option(help="Only pairs that match this pattern.")] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="All metrics in the terminal too, not each task's main ones."),
+    ] = False,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -52,7 +63,9 @@ def table(
     rows = select(rows, task, metric, pair)
     if not rows:
         raise SettingsConflictError(f"{target.table}: no row matches")
-    if form == "terminal":
+    if form == "terminal" and not (everything or metric):
+        print_headlines(rows, target)
+    elif form == "terminal":
         print_rows(rows)
     else:
         typer.echo(render(rows, form), nl=False)  # type: ignore[arg-type]

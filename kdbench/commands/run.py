@@ -29,9 +29,9 @@ from kdbench.commands.app import (
     load,
     make_console,
     plan_of,
+    print_headlines,
     print_json,
     print_plan,
-    print_rows,
     results_root,
 )
 
@@ -142,7 +142,8 @@ def run(
         print_json(outcome.rows)
     else:
         left_out = until_decided and any(row.status == "ok" for row in outcome.rows)
-        print_rows([row for row in outcome.rows if not (left_out and row.status == "skipped")])
+        shown = [row for row in outcome.rows if not (left_out and row.status == "skipped")]
+        print_headlines(shown, outcome.published)
         if not outcome.measured and not outcome.failed:
             talk.print("\nnothing to do: every cell is already measured", highlight=False)
         talk.print(f"\ntable    {outcome.published.table}", highlight=False, soft_wrap=True)

@@ -1,12 +1,18 @@
-"""Published samples of a pair, side by side."""
+"""What a person sees first of published results: the main metrics, and samples of a pair side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
+from kdbench import registry
 from kdbench.errors import SettingsConflictError, StoreError, did_you_mean
 from kdbench.results.differences import Difference, Kind, differences
 from kdbench.results.published import Published
+from kdbench.results.table import Row
+from kdbench.tasks.compare import PAIR_METRICS
 
 
 def differing(
@@ -52,3 +58,26 @@ def differing(
         )
         found += [(label, difference) for difference in pairs_found]
     return found
+
+
+def headlines(rows: Sequence[Row], record: dict[str, Any] | None) -> list[Row]:
+    """Rows of the metrics that each task calls its headlines, and those that failed."""
+    names = {
+        cell["label"]: cell.get("ingredients", {}).get("task", "")
+        for cell in (record or {}).get("cells", ())
+    }
+    known = set(registry.tasks.names())
+    patterns = {
+        label: registry.tasks.get(name).headlines for label, name in names.items() if name in known
+    }
+    return [
+        row
+        for row in rows
+        if row.status == "failed" or _is_headline(row.metric, patterns.get(row.task, ()))
+    ]
+
+
+def _is_headline(metric: str, patterns: tuple[str, ...]) -> bool:
+    base, _, suffix = metric.rpartition(".")
+    own = base if suffix in PAIR_METRICS else metric
+    return not patterns or any(fnmatchcase(own, pattern) for pattern in patterns)

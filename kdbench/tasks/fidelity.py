@@ -58,6 +58,7 @@ class Fidelity(PairTask):
     source = "kdbench; scores by EleutherAI lm-evaluation-harness 0.4.13"
     Params = ReasoningParams
     shorthand = "lm_eval"
+    headlines = ("forward_kl", "top1_agreement", "choice_agreement")
     params: ReasoningParams
 
     @cached_property

@@ -120,6 +120,8 @@ class Task(ABC):
     """The parameter that `- name/value` sets in a suite's task list, if there is one."""
     timing: ClassVar[bool] = False
     """True where the hardware is part of what is measured, hence of the cell's key."""
+    headlines: ClassVar[tuple[str, ...]] = ()
+    """Patterns of the metrics that a person sees first, of a task that has many; empty: all of them."""
     executes_code: ClassVar[bool] = False
     """True where programs that a model wrote are run: only with `Context.allow_code_execution`."""
 

@@ -21,7 +21,7 @@
 
   const COSTS = ["parameters", "weight_bytes", "steps", "memory", "speedup", "acceptance"];
   const TEACHER = { retention: 1, speedup: 1, gap: 0 };
-  const METRIC = { speedup: "speedup", acceptance: "acceptance_rate", block_efficiency: "block_efficiency", steps: "steps", parameters: "parameters" };
+  const METRIC = { speedup: "speedup", acceptance: "alpha", block_efficiency: "tau@5", steps: "steps", parameters: "parameters" };
 
   /** Something that can stand on an axis: its title and a reader of {v, teacher} for an entry. */
   function axisOf(key, family) {

@@ -68,6 +68,7 @@ class Footprint(ModelTask):
     about = "parameters, bytes, FLOPs per token, KV cache, peak memory and load time of a model"
     source = "kdbench; FLOPs by torch's counter on a twin without weights"
     timing = True
+    headlines = ("parameters", "peak_memory")
     Params = FootprintParams
     params: FootprintParams
 

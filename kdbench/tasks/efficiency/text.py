@@ -102,6 +102,7 @@ class EfficiencyText(PairTask):
     about = "prefill, first token, time per token, throughput and speed-up of a pair, in turns"
     source = "kdbench; TPOT as vLLM's benchmark, MFU as Chowdhery et al. 2022 with a measured peak"
     timing = True
+    headlines = ("speedup",)
     Params = TextParams
     params: TextParams
 

@@ -70,6 +70,7 @@ class SpeculativeLoop(PromptedTask, PairTask):
     Params = LoopParams
     same_tokenizer = True
     timing = True
+    headlines = ("conformance@?", "speedup@?", "predicted_speedup@?")
     params: LoopParams
 
     @classmethod

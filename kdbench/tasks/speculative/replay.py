@@ -60,6 +60,7 @@ class SpeculativeReplay(PromptedTask, PairTask):
     source = "kdbench; rejection rule of Leviathan et al. 2023 and Chen et al. 2023"
     Params = ReplayParams
     same_tokenizer = True
+    headlines = ("alpha", "tau@?")
     params: ReplayParams
 
     @classmethod
