@@ -12,7 +12,9 @@ from kdbench.errors import SettingsConflictError, StoreError, did_you_mean
 from kdbench.results.differences import Difference, Kind, differences
 from kdbench.results.published import Published
 from kdbench.results.table import Row
-from kdbench.tasks.compare import PAIR_METRICS
+
+PAIRED = ("retention", "gap", "ratio", "p", "lost", "gained")
+"""What stands beside a model's number in the same line."""
 
 
 def differing(
@@ -79,5 +81,5 @@ def headlines(rows: Sequence[Row], record: dict[str, Any] | None) -> list[Row]:
 
 def _is_headline(metric: str, patterns: tuple[str, ...]) -> bool:
     base, _, suffix = metric.rpartition(".")
-    own = base if suffix in PAIR_METRICS else metric
+    own = base if suffix in PAIRED else metric
     return not patterns or any(fnmatchcase(own, pattern) for pattern in patterns)

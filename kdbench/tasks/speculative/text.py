@@ -17,6 +17,7 @@ from kdbench.tasks.task import Context, Item, Metric, ModelTask
 class SpeculativeText(PromptedTask, ModelTask):
     """Text drawn from a model, each prompt with a seed of its own; `extra["ids"]` has the tokens."""
 
+    headlines = ("tokens",)
     version = 1
     about = "text that a model writes to prompts, kept with its tokens for drafts to be judged on"
     source = "kdbench"
