@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_pictures import png, write_images
 
 from kdbench.errors import ModelError
 from kdbench.models.adapter import LoadSettings
 from kdbench.models.image_files import ImageFiles, decoded, read_prompts
 from kdbench.models.image_folder import ImageFolderAdapter, ImageFolderParams
 from kdbench.models.images import ImageRequest
-from tiny_pictures import png, write_images
 
 RNG = np.random.default_rng(0)
 PICTURES = [RNG.integers(0, 256, (6 + i, 8, 3), dtype=np.uint8) for i in range(4)]
@@ -42,9 +42,15 @@ def test_the_nth_image_of_a_prompt_answers_its_nth_request(tmp_path: Path, name:
     for image, index in zip(images, [2, 3, 0, 1], strict=True):
         assert (image == PICTURES[index]).all()
     assert model.steps == 4
-    with pytest.raises(ModelError, match=r"2 of 3 requests have no image: 'a cat' \(number 3\), 'a cow'"):
+    with pytest.raises(
+        ModelError, match=r"2 of 3 requests have no image: 'a cat' \(number 3\), 'a cow'"
+    ):
         model.generate_images(
-            [ImageRequest("a cat", None, 0, 2), ImageRequest("a cow", None, 0), ImageRequest("a dog", None, 0)]
+            [
+                ImageRequest("a cat", None, 0, 2),
+                ImageRequest("a cow", None, 0),
+                ImageRequest("a dog", None, 0),
+            ]
         )
 
 
@@ -57,11 +63,16 @@ def test_labels_a_list_of_prompts_no_table_and_genevals_layout_are_known(tmp_pat
     assert [e.prompt for e in ImageFiles(listed).entries] == ["first", "second"]
     table = write_images(tmp_path / "table", PICTURES[:2])
     (table / "metadata.csv").write_text("file_name,caption\n00001.png,one\n00000.png,none\n")
-    assert [(e.file, e.prompt) for e in ImageFiles(table).entries] == [("00001.png", "one"), ("00000.png", "none")]
+    assert [(e.file, e.prompt) for e in ImageFiles(table).entries] == [
+        ("00001.png", "one"),
+        ("00000.png", "none"),
+    ]
     for number in range(2):
         samples = tmp_path / "geneval" / f"{number:05d}" / "samples"
         write_images(samples, PICTURES[:2])
-        (samples.parent / "metadata.jsonl").write_text(json.dumps({"prompt": f"prompt {number}", "tag": "x"}))
+        (samples.parent / "metadata.jsonl").write_text(
+            json.dumps({"prompt": f"prompt {number}", "tag": "x"})
+        )
     found = ImageFiles(tmp_path / "geneval").entries
     assert [(e.file, e.prompt) for e in found][2:] == [
         ("00001/samples/00000.png", "prompt 1"), ("00001/samples/00001.png", "prompt 1"),

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from tiny_pictures import save_digit_generator, save_text_to_image
 
 from kdbench.errors import ModelError
 from kdbench.models.adapter import LoadSettings
 from kdbench.models.diffusers import DiffusersAdapter, DiffusersParams
 from kdbench.models.images import ImageRequest, checked, to_uint8
-from tiny_pictures import save_digit_generator, save_text_to_image
 
 LABELS = [ImageRequest("", index % 10, 100 + index) for index in range(5)]
 PROMPTS = [ImageRequest(text, None, 7 + index) for index, text in enumerate(["a cat", "a dog", ""])]
@@ -145,7 +145,9 @@ def test_the_fingerprint_knows_what_changes_an_image_and_not_where_it_lies(
     assert _adapter(moved).fingerprint() != first
     size = _adapter(digits).size()
     assert size is not None
-    assert size.parameters == sum(p.numel() for p in _adapter(digits).load().pipeline.unet.parameters())
+    assert size.parameters == sum(
+        p.numel() for p in _adapter(digits).load().pipeline.unet.parameters()
+    )
 
 
 def _pickled(folder: Path) -> None:
@@ -230,7 +232,10 @@ def test_a_hub_pipeline_that_is_not_here_is_named_with_its_place(
     params = DiffusersParams(path="hf:org/painter", lora="hf:org/fast", lora_file="f.safetensors")
     adapter = DiffusersAdapter(params, tmp_path, LoadSettings())
     adapter.check()
-    assert [item.what for item in adapter.downloads()] == ["hf:org/painter@main", "hf:org/fast@main"]
+    assert [item.what for item in adapter.downloads()] == [
+        "hf:org/painter@main",
+        "hf:org/fast@main",
+    ]
     assert str(tmp_path) in adapter.downloads()[0].by_hand
 
 
