@@ -123,7 +123,7 @@ def test_killed_and_run_again_the_table_is_that_of_an_undisturbed_run(
     assert 0 < float(value(found, "psnr")["value"]) < 50
     assert "images=640" in teacher["protocol"] and "reference=shared" in teacher["protocol"]
 
-    spilled = [p for p in tmp_path.glob("whole/cells/*/artifacts/images/*.png")]
+    spilled = list(tmp_path.glob("whole/cells/*/artifacts/images/*.png"))
     assert len(spilled) == 2 * 640
 
     # the table and the site come from samples and summaries alone
@@ -194,7 +194,7 @@ pairs:
 tasks:
   - {task: images, name: some, labels: 10, images: 60, encoder: other, reference: ref.npz, metrics: [kernel]}
   - {task: images, name: few, labels: 10, images: 60, encoder: other, reference: ref.npz,
-     metrics: [kernel, precision_recall], limit: 30}
+     metrics: [kernel, vendi], limit: 30}
   - {task: images, name: foreign, labels: 10, images: 60, encoder: classifier, reference: ref.npz,
      metrics: [kernel]}
 """
