@@ -18,11 +18,13 @@ __all__ = ["app", "main"]
 
 for _module in (
     "run",
+    "import_",
     "describe",
     "results",
     "check",
     "leaderboard",
     "weights",
+    "sandbox",
     "reference",
 ):  # in the order of --help
     import_module(f"kdbench.commands.{_module}")

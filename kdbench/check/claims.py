@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from kdbench.check import whole_sets
 from kdbench.check.evidence import (
     Evidence,
     Joined,
@@ -102,7 +103,7 @@ def _claims(index: int, gate: Gate, setting: Setting) -> Iterator[Claim]:
             yield _of_model(index, gate, setting, board, metric, gate.model)
             continue
         for pair in setting.results.pairs:
-            if gate.pair in (None, pair["name"]):
+            if gate.pair == pair["name"] or (gate.pair is None and board.concerns(pair)):
                 yield _of_pair(index, gate, setting, board, metric, suffix, pair)
 
 
@@ -142,6 +143,8 @@ def _of_model(
 def _value(
     gate: Gate, setting: Setting, board: Board, metric: Metric, model: str
 ) -> Evidence | Missing:
+    if metric.aggregation == OWN:
+        return whole_sets.alone(board, model, metric, _tag(gate))
     answers = board.answers(model, metric.name, _tag(gate), setting.results.order)
     return _alone(metric, answers, gate)
 
@@ -218,11 +221,19 @@ def _of_pair(
         return claim(Missing(board.trouble(teacher)), teacher)
     key = (board, metric.name, kind, teacher, student, gate.where)
     if key not in setting.found:
-        both = _join((board, teacher), (board, student), metric, gate)
-        setting.found[key] = paired(metric, kind, (teacher, student), both)
+        setting.found[key] = _against((board, teacher), (board, student), metric, kind, gate)
     theirs = board.models[teacher]
     first = theirs[0]["samples"] if len(theirs) == 1 else ""
     return claim(setting.found[key], teacher, first)
+
+
+def _against(
+    first: tuple[Board, str], second: tuple[Board, str], metric: Metric, kind: str, gate: Gate
+) -> Evidence | Missing:
+    """Second against first, two models of one run."""
+    if metric.aggregation == OWN:
+        return whole_sets.paired(metric, kind, first, second)
+    return paired(metric, kind, (first[1], second[1]), _join(first, second, metric, gate))
 
 
 def _join(
@@ -261,6 +272,8 @@ def _no_worse(
         if other.trouble(student):
             return Missing(f"{before.name}: {other.trouble(student)}"), before.name
         _check_hardware(board.label, other.models[student][0], board.models[student][0])
+        if metric.aggregation == OWN:
+            return whole_sets.paired(metric, "gap", (other, student), (board, student)), before.name
         both = _join((other, student), (board, student), metric, gate)
         if other.keys(student) == board.keys(student) and both.alike:
             return unchanged(metric, "gap", len(both.ids)), before.name
@@ -271,8 +284,7 @@ def _no_worse(
         return Missing(f"the pair {pair['name']} has no baseline"), ""
     if board.trouble(model):
         return Missing(board.trouble(model)), model
-    both = _join((board, model), (board, student), metric, gate)
-    return paired(metric, "gap", (model, student), both), model
+    return _against((board, model), (board, student), metric, "gap", gate), model
 
 
 def _same_protocol(before: Results, board: Board, student: str) -> Board | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 
+from kdbench.check import whole_sets
 from kdbench.check.claims import Claim, common_order, differing
 from kdbench.check.evidence import Evidence, Missing, join, paired, unchanged
 from kdbench.check.identity import check_names
@@ -16,6 +17,7 @@ from kdbench.check.verdicts import Bounds
 from kdbench.errors import SettingsConflictError, did_you_mean
 from kdbench.results.origins import fetch
 from kdbench.suite.gate import Gate
+from kdbench.tasks.aggregate import OWN
 from kdbench.tasks.compare import LOG_LIKELIHOODS
 from kdbench.tasks.task import Metric
 
@@ -43,12 +45,14 @@ def compare(
         claims = []
         for ours, theirs in _models(one, first_model, other, second_model):
             claims += list(_claims(one, ours, other, theirs, margin, confidence, (task, metric)))
+        notices = _left_out(one, other, task)
     if not claims:
         raise SettingsConflictError(
             f"{first} and {second} have no task and metric in common"
             + (f" that match {task} and {metric}" if (task, metric) != ("*", "*") else "")
+            + "".join(f"; {notice}" for notice in notices)
         )
-    return Report(f"{first} / {second}", second, judged(claims), inconclusive=inconclusive)
+    return Report(f"{first} / {second}", second, judged(claims), notices, inconclusive)
 
 
 def _open(text: str, stack: ExitStack) -> tuple[Results, str | None]:
@@ -87,6 +91,8 @@ def _claims(
     for board in other.boards:
         if theirs not in board.models or not fnmatchcase(board.label, patterns[0]):
             continue
+        if timed(board):
+            continue
         before = [b for b in one.on(board.label) if ours in b.models]
         for declared in board.models[theirs][0]["metrics"]:
             metric = Metric(**declared)
@@ -100,6 +106,35 @@ def _claims(
                 )
             names = (_called(one, ours), _called(other, theirs))
             yield _claim(same, ours, board, theirs, metric, names, margin, confidence)
+
+
+def timed(board: Board) -> bool:
+    """Whether a board holds timings, or what else depends on the hardware."""
+    cells = [*(cells[0] for cells in board.models.values()), *board.pairs.values()]
+    return any("hardware" in (cell.get("ingredients") or {}) for cell in cells)
+
+
+def _left_out(one: Results, other: Results, pattern: str) -> list[str]:
+    """Timings are never compared between two runs, not even of one machine; which ones, in words."""
+    labels = sorted({b.label for b in other.boards if timed(b) and fnmatchcase(b.label, pattern)})
+    if not labels:
+        return []
+    places = {
+        results.name: sorted(
+            {
+                cell["hardware"]
+                for board in results.boards
+                if timed(board)
+                for cell in [
+                    *board.pairs.values(),
+                    *(c for own in board.models.values() for c in own),
+                ]
+            }
+        )
+        for results in (one, other)
+    }
+    where = "; ".join(f"{name}: {', '.join(found) or 'none'}" for name, found in places.items())
+    return [f"left out, as timings of two runs are not paired ({where}): {', '.join(labels)}"]
 
 
 def _called(results: Results, model: str) -> str:
@@ -125,6 +160,8 @@ def _claim(
     trouble = before.trouble(ours) or now.trouble(theirs)
     if trouble:
         evidence = Missing(trouble)
+    elif metric.aggregation == OWN:
+        evidence = whole_sets.paired(metric, "gap", (before, ours), (now, theirs))
     else:
         kind = "ratio" if by_ratio else "gap"
         order = common_order(before.results, now.results)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdbench.check.published import Answers
 from kdbench.errors import SettingsConflictError
 from kdbench.results.sample import Sample
+from kdbench.tasks.compare import TIMED
 from kdbench.tasks.task import Metric
 
 if TYPE_CHECKING:
@@ -104,6 +105,11 @@ def paired(metric: Metric, kind: str, names: tuple[str, str], joined: Joined) ->
             f"{len(joined.only_first)} only of {first}, {len(joined.only_second)} only of {second} "
             f"({', '.join(apart[:3])}{', ...' if len(apart) > 3 else ''})"
         )
+    if metric.aggregation in TIMED:
+        return Missing(
+            f"{metric.name} of {first} and {second} was not timed in the same rounds, so it has no {kind}; "
+            "bound an interleaved ratio instead (speedup)"
+        )
     _check(metric, joined)
     if not len(joined.ids):
         return Missing(f"{first} and {second} share no sample yet")
@@ -129,7 +135,7 @@ def _check(metric: Metric, joined: Joined) -> None:
         raise SettingsConflictError(
             f"{bad} scores of {metric.name} are nan or infinite; a gate on them says nothing"
         )
-    if len(joined.ids) < 2 and joined.places is None:
+    if len(joined.ids) < 2 and joined.places is None and metric.aggregation != "exact":
         raise SettingsConflictError(
             f"{metric.name} has {len(joined.ids)} sample(s) on both sides, which carries no "
             "interval; measure more documents"

@@ -69,6 +69,10 @@ class Board:
                     return Metric(**metric)
         return None
 
+    def concerns(self, pair: dict[str, Any]) -> bool:
+        """Whether the task was asked of this pair at all; a suite may list tasks for some pairs."""
+        return (pair["teacher"], pair["student"]) in self.pairs or pair["student"] in self.models
+
     def trouble(self, model: str) -> str:
         """Why a model has no answers here; empty where it has."""
         cells = self.models.get(model)

@@ -18,22 +18,26 @@ reference = typer.Typer(
 app.add_typer(reference, name="reference")
 
 
-@reference.command(epilog="Example: kdbench reference make photos/ --resize clean -o photos.npz")
+@reference.command(epilog="Example: kdbench reference make photos/ --encoder clean -o photos.npz")
 def make(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder or zip of images.")],
     out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .npz to write.")],
-    encoder: Annotated[str, typer.Option(help="inception, dinov2 or classifier.")] = "inception",
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="clean, legacy_pytorch, legacy_tensorflow, torchmetrics, dmd2-256, dinov2, "
+            "clip-b32, clip-l14-336 or classifier."
+        ),
+    ] = "clean",
     weights: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Its weights (default: see `kdbench weights list`)."),
     ] = None,
-    resize: Annotated[
-        str | None,
-        typer.Option(help="The dialect (clean, legacy_pytorch, legacy_tensorflow, dmd2-256, ...)."),
-    ] = None,
     features: Annotated[
         bool,
-        typer.Option("--features", help="Keep a row an image: KID, precision and recall need it."),
+        typer.Option(
+            "--features", help="Keep a row an image: KID, CMMD, precision and recall need it."
+        ),
     ] = False,
     limit: Annotated[
         int | None, typer.Option(min=2, help="Only the first N images, by name.")
@@ -49,7 +53,7 @@ def make(
     from kdbench.models.reference_making import make_reference
 
     ImageFiles(images).check()  # a wrong folder is told before weights are read
-    network = load_encoder(encoder, weights, resize, device)
+    network = load_encoder(encoder, weights, device)
     with Progress(console=make_console(stderr=True), transient=True) as progress:
         bar = progress.add_task("encoding")
         count = make_reference(

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, SuiteError
+from kdbench.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    SettingsConflictError,
+    SuiteError,
+)
 
 if TYPE_CHECKING:
     from kdbench.run.plan import Plan
@@ -60,6 +66,13 @@ def run(
             help="Run programs that models write (tasks code/...), in a sandbox. No suite can ask for it.",
         ),
     ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Time for timings (90s, 10m, 2h): those that say least are left out where it is too "
+            "small. Other tasks are measured whole."
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress, only the table.")
     ] = False,
@@ -85,6 +98,11 @@ def run(
         workers=workers,
     )
     root = results_root(loaded, results)
+    seconds = None if budget is None else seconds_of(budget)
+    if seconds is not None and until_decided:
+        raise SettingsConflictError(
+            "--budget and --until-decided both say when to stop; choose one of them"
+        )
     if dry_run:
         print_plan(plan_of(loaded, root).allowing(allow_code_execution), as_json)
         return
@@ -112,6 +130,7 @@ def run(
                 announce,
                 referee,
                 allow_code_execution,
+                seconds,
             )
     except KeyboardInterrupt:
         talk.print(
@@ -139,6 +158,19 @@ def run(
             soft_wrap=True,
         )
         raise typer.Exit(EXIT_FAILED)
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a duration like 90s, 10m or 2h. Raises `SettingsConflictError`."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = text[:-1], text[-1:]
+    try:
+        found = float(number) * units[unit]
+    except (ValueError, KeyError):
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise SettingsConflictError(f"--budget {text}: write a duration like 90s, 10m or 2h")
+    return found
 
 
 def _referee(suite: Suite) -> AbstractContextManager[Referee]:

@@ -37,10 +37,9 @@ def weights_list(as_json: AsJson = False) -> None:
         return
     width = max(len(record["name"]) for record in found)
     for record in found:
-        size = f"{record['size'] / 1e6:,.0f} MB" if record["size"] else "size unknown"
         here = "here" if record["here"] else "not here"
         typer.echo(
-            f"{record['name']:<{width}}  {here:<8}  {size:>12}  {record['licence']}; "
+            f"{record['name']:<{width}}  {here:<8}  {_size(record['size']):>12}  {record['licence']}; "
             f"hash: {record['trust']}; {record['about']}"
         )
 
@@ -48,10 +47,13 @@ def weights_list(as_json: AsJson = False) -> None:
 @weights.command("fetch", epilog="Example: kdbench weights fetch clip-vit-large-patch14")
 def weights_fetch(names: Names, as_json: AsJson = False) -> None:
     """Download weights into the cache, where they are not here yet, and check their hashes."""
-    from kdbench.models.weights import entry, fetch
+    from kdbench.models.weights import at_hand, entry, fetch
 
-    asked = [entry(name) for name in names]  # a wrong name is told before gigabytes are fetched
-    found = {weight.name: str(fetch(weight.name)) for weight in asked}
+    found = {}
+    for weight in [entry(name) for name in names]:  # wrong names are told before gigabytes come
+        if not at_hand(weight.name):
+            typer.echo(f"{weight.name}: {_size(weight.size)} from {weight.address}", err=True)
+        found[weight.name] = str(fetch(weight.name))
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -95,6 +97,10 @@ def weights_convert(
     folder = mmdet_checkpoint.convert(source, out or mmdet_checkpoint.converted_folder())
     note = {"folder": str(folder), **mmdet_checkpoint.checked(folder)}
     typer.echo(json.dumps(note, indent=1) if as_json else f"{folder}: sha256 {note['sha256']}")
+
+
+def _size(size: int | None) -> str:
+    return f"{size / 1e6:,.1f} MB" if size else "size unknown"
 
 
 def _record(weight: Weight) -> dict[str, Any]:

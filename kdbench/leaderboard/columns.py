@@ -46,7 +46,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 PAIR_METRICS = {
-    "speedup": ("speedup", "speedup.*", "*.speedup"),
+    "speedup": ("speedup", "*.speedup"),
     "acceptance": ("acceptance_rate", "alpha"),
     "block_efficiency": ("block_efficiency", "tau"),
 }

@@ -113,15 +113,19 @@ def _entry(
         "gap": derived("gap"),
         "gain": derived("gain_over_baseline"),
     }
+    everywhere = lookup.boards.values()  # speed and memory belong to a student, whatever the family
     for column, patterns in PAIR_METRICS.items():
         rows = [
-            row for b in boards for m, row in b.own.get(name, {}).items() if matches(m, patterns)
+            row
+            for b in everywhere
+            for m, row in b.own.get(name, {}).items()
+            if matches(m, patterns) and row.status != "skipped"
         ]
         entry.numbers[column] = mean(rows) if rows else None
     for column, patterns in STUDENT_METRICS.items():
         values = [
             row.value
-            for b in boards
+            for b in everywhere
             for (p, m), row in b.student.items()
             if p == name and matches(m, patterns) and row.value is not None
         ]

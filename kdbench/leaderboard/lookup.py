@@ -96,18 +96,30 @@ class Lookup:
 
     @cached_property
     def headline(self) -> dict[tuple[str, str], str]:
-        """The metric that speaks for a task: the first that it declares and students have."""
+        """The metric that speaks for a task: the first that it declares and students have. Timings and what
+        a model is made of are no quality, so nothing speaks for those."""
         declared: dict[tuple[str, str], list[str]] = {}
         for cell in self.run.cells:
             names = [metric["name"] for metric in cell["metrics"]]
             declared.setdefault((cell["label"], cell["protocol"]), names)
         found = {}
         for key, board in self.boards.items():
+            if key in self.timings:
+                continue
             there = {metric for _, metric in board.student}
             names = [name for name in declared.get(key, sorted(there)) if name in there]
             if names or there:
                 found[key] = (names or sorted(there))[0]
         return found
+
+    @cached_property
+    def timings(self) -> set[tuple[str, str]]:
+        """Tasks (with their protocols) whose cells have the hardware among what they depend on."""
+        return {
+            (cell["label"], cell["protocol"])
+            for cell in self.run.cells
+            if "hardware" in (cell.get("ingredients") or {})
+        }
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, str], dict[str, Any]]:

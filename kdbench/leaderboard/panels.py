@@ -28,19 +28,29 @@ def write(
     A task that is not installed, or a panel whose function fails, is noticed and left out.
     """
     written: list[dict[str, Any]] = []
+    together: dict[str, tuple[Panel, list[PanelInput]]] = {}
+
+    def put(panel: Panel, given: PanelInput | list[PanelInput], task: str) -> None:
+        data = _data(site, panel, given, f"{task} on {pair['name']}")
+        if data is None:
+            return
+        script = f"panels/{panel.name}.js"
+        if not (site.root / script).exists():
+            site.copy(script, panel.script)
+        written.append({
+            "panel": panel.name, "title": panel.title, "about": panel.about, "script": script,
+            "data": site.write(f"data/panels/{pair_id}-{len(written)}.js", data),
+            "task": task,
+        })  # fmt: skip
+
     for cell, given in _inputs(run, pair):
         for panel in _panels(site, cell):
-            data = _data(site, panel, given, pair["name"])
-            if data is None:
-                continue
-            script = f"panels/{panel.name}.js"
-            if not (site.root / script).exists():
-                site.copy(script, panel.script)
-            written.append({
-                "panel": panel.name, "title": panel.title, "about": panel.about, "script": script,
-                "data": site.write(f"data/panels/{pair_id}-{len(written)}.js", data),
-                "task": given.task,
-            })  # fmt: skip
+            if panel.whole:
+                together.setdefault(panel.name, (panel, []))[1].append(given)
+            else:
+                put(panel, given, given.task)
+    for panel, inputs in together.values():
+        put(panel, inputs, inputs[0].task.rpartition("/")[0] or inputs[0].task)
     return written
 
 
@@ -64,11 +74,29 @@ def _inputs(run: RunFolder, pair: dict[str, Any]) -> Iterator[tuple[dict[str, An
             both = _walk(*paths) if len(paths) == 2 else lambda: iter(())
             own = partial(_samples, paths[-1])
             summaries = {"teacher": cell["summary"], "student": student["summary"]}
-            yield cell, PanelInput(cell["label"], metrics, run.confidence, both, own, summaries)
+            yield cell, PanelInput(
+                cell["label"], metrics, run.confidence, both, own, pair["student"],
+                _siblings(run, done, cell), summaries,
+            )  # fmt: skip
+
+
+def _siblings(
+    run: RunFolder, done: list[dict[str, Any]], own: dict[str, Any]
+) -> dict[str, Callable[[], Iterator[Sample]]]:
+    """The samples of the teacher's other students, where `own` is a cell of a pair."""
+    same = ("label", "protocol", "teacher")
+    found = {}
+    for cell in done:
+        path = run.published.samples_path(cell["samples"])
+        alike = all(cell[part] == own[part] for part in same) and cell["student"] != own["student"]
+        if own["student"] and alike and path.is_file():
+            found[cell["student"]] = partial(_samples, path)
+    return found
 
 
 def _panels(site: DataFiles, cell: dict[str, Any]) -> list[Panel]:
-    name = cell["ingredients"]["task"]
+    own = cell["ingredients"]
+    name = own["task"] if "task" in own else own["panels_of"]  # another tool's has no task
     try:
         found = list(tasks.get(name).panels())
     except KdbenchError as error:
@@ -80,15 +108,12 @@ def _panels(site: DataFiles, cell: dict[str, Any]) -> list[Panel]:
     return [panel for panel in found if re.fullmatch(r"[A-Za-z0-9_-]+", panel.name)]
 
 
-def _data(site: DataFiles, panel: Panel, given: PanelInput, pair: str) -> Any:
+def _data(site: DataFiles, panel: Panel, given: PanelInput | list[PanelInput], where: str) -> Any:
     try:
         data = panel.data(given)
         json.dumps(data, allow_nan=False)
     except Exception as error:  # noqa: BLE001 a plugin's own code; its fault must not cost the site
-        site.notice(
-            f"the panel {panel.name!r} of {given.task} on {pair} failed: "
-            f"{type(error).__name__}: {error}"
-        )
+        site.notice(f"the panel {panel.name!r} of {where} failed: {type(error).__name__}: {error}")
         return None
     return data
 

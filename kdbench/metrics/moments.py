@@ -80,8 +80,13 @@ class Moments:
         mean = rows.mean(axis=0)
         if not np.isfinite(mean).all():
             raise ValueError("features are finite")
-        centred = rows - mean
-        self._combine(len(rows), mean, centred.T @ centred)
+        # the shift between old and new mean counts as one row more, so one product does it all
+        total, apart = self.count + len(rows), mean - self.mean
+        shift = apart * np.sqrt(self.count * len(rows) / total)
+        spread = np.vstack([rows - mean, shift])
+        self.scatter += spread.T @ spread
+        self.mean = self.mean + apart * (len(rows) / total)
+        self.count = total
 
     def without(self, part: Moments) -> Moments:
         """The moments of the rows that are not in ``part``, which must be among these."""

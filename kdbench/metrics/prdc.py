@@ -32,12 +32,18 @@ _NEAREST = 48
 
 @dataclass(frozen=True, slots=True)
 class Prdc:
-    """The four, each with its value without every fold of the generated images."""
+    """The four, each with its value without every fold of the generated images.
+
+    In simulations 95 % jackknife intervals of density cover 94-97 %, those of recall and coverage 97-99 %,
+    and those of a precision near 1 too little. `real_like` (M,), whether each generated image lies in a real
+    ball, is the column for a precision's own interval, Wilson's (``kdbench.stats.mean``).
+    """
 
     precision: Folded
     recall: Folded
     density: Folded
     coverage: Folded
+    real_like: NDArray[np.bool_]
 
 
 def prdc(
@@ -70,7 +76,7 @@ def prdc(
     sizes = np.bincount(labels, minlength=count)
     if count and not (sizes.min() > 0 and sizes.max() <= len(fakes) - k - 1):
         raise ValueError(f"{len(fakes)} generated images in {count} folds are too few for k = {k}")
-    return _walk(reals, fakes, k, inclusive, labels, count, clusters)
+    return _walk(reals, fakes, k, inclusive, labels, count, clusters, order)
 
 
 def expected_coverage(n: int, m: int, k: int) -> float:
@@ -93,6 +99,7 @@ def _walk(
     labels: NDArray[np.intp],
     count: int,
     clusters: int | None,
+    order: NDArray[np.intp],
 ) -> Prdc:
     real_lengths, fake_lengths = squared_lengths(reals), squared_lengths(fakes)
     real_radii = _radii(reals, real_lengths, k, None, 0)[0]
@@ -130,6 +137,7 @@ def _walk(
         folded(*over_reals(recalled)),
         folded(*over_fakes(balls / k)),
         folded(*over_reals(covered)),
+        real_like[np.argsort(order)],
     )
 
 

@@ -6,20 +6,22 @@ then emits x_{t+k} in place of a rejected one has probability prod(min(p, q)) (p
 prod(p) times prod(m) (1 - m). A cycle ends with its first rejection, or after `gamma` accepted tokens and the
 bonus token. The expected number of cycles that start at t follows by a forward recursion,
 
-    pi[0] = 1;  pi[t+j+1] += pi[t] m[t]...m[t+j-1] (1 - m[t+j]) for j < gamma;  pi[t+gamma+1] += pi[t] m[t]...m[t+gamma-1]
+    pi[0] = 1
+    pi[t+j+1] += pi[t] m[t] ... m[t+j-1] (1 - m[t+j])    for j < gamma
+    pi[t+gamma+1] += pi[t] m[t] ... m[t+gamma-1]
 
 and everything else is a sum weighted by it. That weight matters: easy stretches are crossed in few cycles and
 hard ones in many, so a mean over all positions is too high (the inspection paradox).
 
-Exact for chains whose draft depends on the accepted prefix alone, under the rejection rule of Leviathan et al.
-(2023), "Fast inference from transformers via speculative decoding", algorithm 1, and Chen et al. (2023),
+Exact for chains whose draft depends on the accepted prefix alone, under the rejection rule of Leviathan et
+al. (2023), "Fast inference from transformers via speculative decoding", algorithm 1, and Chen et al. (2023),
 "Accelerating large language model decoding with speculative sampling". Text of another author gives other
 numbers: there m is no acceptance probability.
 
-The end of a text. The loop starts at the first token and stops at the last: a cycle that starts inside the text
-is a target pass, however far its drafts reach; what it emits behind the last token is thrown away. So passes are
-the sum of pi within the text, tokens are those of the text, and a draft behind the text is neither drafted, nor
-tested, nor accepted.
+The end of a text. The loop starts at the first token and stops at the last: a cycle that starts inside the
+text is a target pass, however far its drafts reach; what it emits behind the last token is thrown away. So
+passes are the sum of pi within the text, tokens are those of the text, and a draft behind the text is neither
+drafted, nor tested, nor accepted.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class Replay:
 
     @property
     def block_efficiency(self) -> float:
-        """Tokens per target pass over all prompts, the bonus or correcting token included; nan without any."""
+        """Tokens per target pass, the bonus or correcting token included; nan without a token."""
         return _ratio(self.tokens.sum(), self.passes.sum())
 
     @property
@@ -85,10 +87,10 @@ def block_efficiency(accept: Sequence[npt.ArrayLike], gamma: int) -> float:
 def replays(accept: Sequence[npt.ArrayLike], gammas: Iterable[int]) -> dict[int, Replay]:
     """The loop at each of `gammas`, from one array a prompt.
 
-    An array [tokens] holds m_t, the probability that a draft for token t is accepted. Where that depends on
-    the cycle's start, the array is [tokens, depth]: in row t, column i the probability for the i-th draft of a
-    cycle that starts at t, for token t + i; nan where nothing is drafted, and `depth` reaches the largest of
-    `gammas`.
+    An array [tokens] holds m_t, the probability that a draft for token t is accepted. Where that depends
+    on the cycle's start, the array is [tokens, depth]: in row t, column i the probability for the i-th draft
+    of a cycle that starts at t, for token t + i; nan where nothing is drafted, and `depth` reaches the
+    largest of `gammas`.
 
     Raises ValueError for a gamma below 1, arrays of another shape, or numbers outside of 0 to 1.
     """

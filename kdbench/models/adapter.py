@@ -86,6 +86,9 @@ class Adapter(ABC):
     def fetch(self) -> None:
         """Fetch what `downloads` lists; called only where there is something."""
 
+    def prepare(self) -> None:
+        """Import what `load` will need, so that loading can be timed without it."""
+
     @abstractmethod
     def load(self) -> Any:
         """The model, speaking the protocols of `verbs()`; a `close()` method is called if it has one."""

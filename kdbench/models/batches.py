@@ -31,9 +31,9 @@ class BatchLimits:
 
     @classmethod
     def for_device(cls, device: str, batch_size: int | None) -> BatchLimits:
-        """Limits that suit a CPU (16 rows, 4,096 tokens) or an accelerator (256 rows, 32,768)."""
+        """Limits that suit a CPU (64 rows, 4,096 tokens) or an accelerator (256 rows, 32,768)."""
         if device == "cpu":
-            tokens, rows, logits = 4096, 16, 1 << 27
+            tokens, rows, logits = 4096, 64, 1 << 25
         else:
             tokens, rows, logits = 32768, 256, 1 << 30
         if batch_size is not None:

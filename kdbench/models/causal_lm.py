@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import ModelError
 from kdbench.models.batches import BatchLimits
@@ -12,6 +13,10 @@ from kdbench.models.generation import TextGenerator
 from kdbench.models.protocols import Continuation, Generated, Prompt, Scored
 from kdbench.models.scoring import TokenScorer
 from kdbench.models.tokens import TextEncoder, TokenRow, rolled
+
+if TYPE_CHECKING:
+    from kdbench.models.timing.footprint import Footprint
+    from kdbench.models.timing.text_run import Execution, TextRun, TextShape
 
 
 class CausalLM:
@@ -53,6 +58,28 @@ class CausalLM:
         Raises `ModelError` where there is no template, or the template refuses the messages.
         """
         return render(self.encoder.tokenizer, messages, add_generation_prompt)
+
+    @contextmanager
+    def time_text(self, shape: TextShape, seed: int, how: Execution) -> Iterator[TextRun]:
+        """A run of `shape` over random tokens, to be called and timed while the context is open.
+
+        Raises `ModelError` where `how` can't be, or the context is too short for the shape.
+        """
+        from kdbench.models.timing.text_run import TextRun, running
+
+        if shape.tokens > self.encoder.max_length:
+            raise ModelError(
+                f"{shape.prompt_tokens} tokens of prompt and {shape.new_tokens} new ones do not fit the "
+                f"model's context of {self.encoder.max_length}"
+            )
+        with running(self.model, how):
+            yield TextRun(self.model, self.generator.vocabulary, shape, seed, how)
+
+    def footprint(self, context: int) -> Footprint:
+        """What the model is made of; FLOPs of a token are those at `context` tokens."""
+        from kdbench.models.timing.footprint import footprint_of
+
+        return footprint_of(self.model, context)
 
     def _score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         return [

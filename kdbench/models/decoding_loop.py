@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from kdbench.models.decoding import Warper
 
 _HEADROOM = 128
-"""New tokens that a row is given room for when it joins. A row that grows beyond may have to leave the
-batch again and go on later, from where it was."""
+"""New tokens that a row is given room for when it joins, at most. A row that grows beyond may have to
+leave the batch again and go on later, from where it was."""
 _REFILL = 4
 """Prompts are computed when they are at least one for so many rows in flight: a forward pass for a
 single one costs as much as a step of all."""
@@ -62,6 +62,10 @@ class Rules:
     warpers: Sequence[Warper]
     penalties: Penalties
     ends: frozenset[int]
+
+    def room(self, row: Row) -> int:
+        """Tokens that a joining row may come to take, prompt included."""
+        return row.length + min(self.max_new_tokens - len(row.new), _HEADROOM)
 
     def over(self, row: Row) -> bool:
         if not row.new:
@@ -111,8 +115,8 @@ class DecodingLoop:
             try:
                 with torch.inference_mode():
                     if flight:
-                        flight = self._narrowed(flight, self._bounded(flight.rows, waiting))
-                    joining = self._joining(flight.rows if flight else [], waiting)
+                        flight = self._narrowed(flight, self._bounded(flight.rows, waiting, rules))
+                    joining = self._joining(flight.rows if flight else [], waiting, rules)
                     flight = self._turn(flight, joining, prefix, rules, watch)
             except torch.cuda.OutOfMemoryError as error:
                 lost = error.with_traceback(None)  # it would keep the batch's tensors alive
@@ -151,23 +155,23 @@ class DecodingLoop:
         length = min(common(first, last), min(map(len, prompts)) - 1)
         return first[:length] if length >= LEAST_PREFIX else ()
 
-    def _bounded(self, rows: list[Row], waiting: deque[Row]) -> list[int]:
+    def _bounded(self, rows: list[Row], waiting: deque[Row], rules: Rules) -> list[int]:
         """Places of the rows that stay within the limits; the others, the shortest, wait again."""
         kept = len(rows)
         order = sorted(range(kept), key=lambda place: -rows[place].length)
         if not self._fits(kept, rows[order[0]].length + 1):
-            longest = rows[order[0]].length + _HEADROOM
+            longest = rules.room(rows[order[0]])
             while kept > 1 and not self._fits(kept, longest):
                 kept -= 1
             waiting.extendleft(rows[place] for place in reversed(order[kept:]))
         return sorted(order[:kept])
 
-    def _joining(self, rows: list[Row], waiting: deque[Row]) -> list[Row]:
+    def _joining(self, rows: list[Row], waiting: deque[Row], rules: Rules) -> list[Row]:
         """Waiting rows to compute now, taken out of `waiting`."""
         longest = max((row.length for row in rows), default=0)
         count = 0
         for row in waiting:
-            longest = max(longest, row.length + _HEADROOM)
+            longest = max(longest, rules.room(row))
             if (count or rows) and not self._fits(len(rows) + count + 1, longest):
                 break
             count += 1

@@ -41,6 +41,18 @@ def load_causal_lm(
     return CausalLM(model, encoder, settings.batch_size)
 
 
+def import_classes(files: ModelFiles, trust_remote_code: bool) -> None:
+    """Import the model's class, and what its tokenizer is loaded with; a GGUF file's is known too late."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if files.weights.file is None:
+        config = AutoConfig.from_pretrained(
+            files.weights.at_hand(), trust_remote_code=trust_remote_code
+        )
+        MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+
+
 def _tokenizer(files: ModelFiles, params: TransformersParams, settings: LoadSettings) -> Any:
     from transformers import AutoTokenizer
 

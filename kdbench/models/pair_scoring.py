@@ -14,13 +14,22 @@ from kdbench.errors import ModelError
 from kdbench.metrics.divergence import divergences
 from kdbench.models.prefix_tree import Layout, TreeRow
 from kdbench.models.protocols import Scored
-from kdbench.models.scoring import Places, TokenScorer, chunks, nonsense, owners
+from kdbench.models.scoring import (
+    Places,
+    TokenScorer,
+    check_ids,
+    chunk_size,
+    chunks,
+    nonsense,
+    owners,
+)
 from kdbench.models.tokens import TokenRow
 
 if TYPE_CHECKING:
     import torch
 
     from kdbench.models.causal_lm import CausalLM
+    from kdbench.models.warping import Warp
 
 COLUMNS = ("forward_kl", "reverse_kl", "total_variation", "top1", "top5")
 """What is told of every scored token; see `kdbench.metrics.divergence`."""
@@ -64,6 +73,47 @@ def compare(teacher: CausalLM, student: CausalLM, rows: Sequence[TokenRow]) -> l
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the student's drafts would meet at every scored token, given the tokens before it.
+
+    `chance` is min(1, q/p) of the token that stands there, `overlap` the sum of min(p, q) over the
+    vocabulary, both under the same warp; `impossible` counts tokens that the target, so warped, could not
+    have drawn.
+    """
+
+    chance: list[float]
+    overlap: list[float]
+    impossible: int
+
+
+def accepted(
+    teacher: CausalLM, student: CausalLM, rows: Sequence[TokenRow], warp: Warp
+) -> list[Accepted]:
+    """Acceptance of the student as the teacher's draft model on `rows` of token ids.
+
+    A token outside of the draft's output vocabulary is never drafted: its chance is 0. So is that of a
+    token to which the draft gives no probability. Raises `ModelError` where the draft can't read a token, or
+    where logits are no numbers.
+    """
+    first, second = teacher.scorer, student.scorer
+    for row in rows:
+        check_ids(row.tokens, second.vocabulary)
+    found = [Accepted([], [], 0)] * len(rows)
+
+    def reduce(batch: Sequence[TreeRow], places: Places) -> list[tuple[int, Accepted]]:
+        values = _acceptances(first, second, batch, places, warp)
+        chance, overlap, possible = values.T.tolist()
+        return [
+            (request, Accepted(chance[i:j], overlap[i:j], possible[i:j].count(0.0)))
+            for request, i, j in owners(places)
+        ]
+
+    for request, answer in first.walk(rows, reduce, _layout(first, second)):
+        found[request] = answer
+    return found
+
+
 def compare_rolling(
     teacher: CausalLM, student: CausalLM, windows: Sequence[Sequence[TokenRow]]
 ) -> list[PairScored]:
@@ -91,6 +141,33 @@ def _layout(first: TokenScorer, second: TokenScorer) -> Layout:
     )
 
 
+def _acceptances(
+    first: TokenScorer,
+    second: TokenScorer,
+    batch: Sequence[TreeRow],
+    places: Places,
+    warp: Warp,
+) -> torch.Tensor:
+    """Chance, overlap and whether the target could draw the token: [scored tokens, 3] on the CPU."""
+    import torch
+
+    teacher, student = first.logits(batch, places), second.logits(batch, places)
+    device, shared = teacher.device, min(teacher.shape[-1], student.shape[-1])
+    found = torch.empty((len(places.at), 3), device=device, dtype=torch.float64)
+    for start, inside, at, wanted in chunks(places, device, chunk_size(teacher)):
+        parts = slice(start, start + int(at.max()) + 1)
+        p, q = (warp.probabilities(logits[parts].to(device)) for logits in (teacher, student))
+        target = p[at, wanted].double()
+        known = wanted < shared
+        draft = torch.where(known, q[at, wanted.clamp(max=shared - 1)], 0.0).double()
+        ratio = torch.where(target > 0, draft / target, (draft > 0).double())
+        overlap = torch.minimum(p[:, :shared], q[:, :shared]).sum(-1, dtype=torch.float64)[at]
+        found[inside] = torch.stack([ratio.clamp(max=1), overlap, (target > 0).double()], dim=1)
+    if bool(found.isnan().any()):
+        raise ModelError(nonsense(first.model))
+    return found.cpu()
+
+
 def _values(
     first: TokenScorer, second: TokenScorer, batch: Sequence[TreeRow], places: Places
 ) -> torch.Tensor:
@@ -101,7 +178,7 @@ def _values(
     teacher, student = first.logits(batch, places), second.logits(batch, places)
     device, shared = teacher.device, min(teacher.shape[-1], student.shape[-1])
     found = torch.empty((len(places.at), 4 + len(COLUMNS)), device=device)
-    for start, inside, at, wanted in chunks(places, device):
+    for start, inside, at, wanted in chunks(places, device, chunk_size(teacher)):
         parts = slice(start, start + int(at.max()) + 1)
         columns = []
         both = []

@@ -8,6 +8,7 @@ grouping in which they are sent never matter.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,7 +18,10 @@ GENERATE_TEXT = "generate_text"
 CHAT_TEMPLATE = "chat_template"
 SCORE_TOKENS = "score_tokens"
 SCORE_WINDOWS = "score_windows"
+DRAFT_TOKENS = "draft_tokens"
 GENERATE_IMAGES = "generate_images"
+TIME_TEXT = "time_text"
+FOOTPRINT = "footprint"
 
 ABOUT_VERBS: Mapping[str, str] = {
     SCORE_TEXT: "log-probability of a continuation given a context",
@@ -25,7 +29,10 @@ ABOUT_VERBS: Mapping[str, str] = {
     GENERATE_TEXT: "text that continues a prompt",
     SCORE_WINDOWS: "log-probability of a whole text, in windows of a given size that overlap",
     SCORE_TOKENS: "whole distributions over the next token, for comparing two models in one process",
+    DRAFT_TOKENS: "proposes tokens from those before them alone, without distributions",
     GENERATE_IMAGES: "images from prompts or labels, each from noise of its own seed",
+    TIME_TEXT: "a fixed number of tokens generated in this process, with marks for a clock",
+    FOOTPRINT: "parameters, FLOPs and bytes that the loaded model is made of",
     CHAT_TEMPLATE: "renders chat messages into the model's own prompt format",
 }
 
@@ -110,3 +117,17 @@ class HasChatTemplate(Protocol):
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
     ) -> str: ...
+
+
+@runtime_checkable
+class TimesText(Protocol):
+    def time_text(self, shape: Any, seed: int, how: Any) -> AbstractContextManager[Any]:
+        """A `kdbench.models.timing.text_run.TextRun` of a `TextShape` under an `Execution`."""
+        ...
+
+
+@runtime_checkable
+class HasFootprint(Protocol):
+    def footprint(self, context: int) -> Any:
+        """A `kdbench.models.timing.footprint.Footprint`, its FLOPs at so many tokens of context."""
+        ...

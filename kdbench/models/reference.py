@@ -95,7 +95,7 @@ class Reference:
         """The features; `ModelError` where only mean and covariance were kept."""
         if self.features is None:
             raise ModelError(
-                f"{self.source}: holds no features, which KID, precision and recall need; make it with "
+                f"{self.source}: holds no features, which KID, CMMD, precision and recall need; make it with "
                 "`kdbench reference make --features`"
             )
         return self.features

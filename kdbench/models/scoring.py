@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     import torch
 
 _CHUNK = 512
-"""Positions whose distributions are held at once."""
+"""Positions whose distributions are held at once, at most."""
+_HELD = 1 << 22
+"""Elements of those distributions on a CPU: so little memory is used again rather than asked for, and
+emptied, once more for every chunk."""
 _LEAST_FILL = 0.75
 """Shorter than this share of the batch's longest row, a row costs more in padding than it saves."""
 _MASK = 1 << 25
@@ -294,27 +297,38 @@ def pick(logits: torch.Tensor, places: Places) -> tuple[list[float], list[bool]]
     import torch
 
     found = torch.empty((2, len(places.at)), device=logits.device)
-    for start, inside, at, wanted in chunks(places, logits.device):
-        logprobs = logits[start : start + _CHUNK].float().log_softmax(-1)
+    size = chunk_size(logits)
+    held = torch.empty((min(size, len(logits)), logits.shape[-1]), device=logits.device)
+    for start, inside, at, wanted in chunks(places, logits.device, size):
+        part = logits[start : start + size].float()
+        logprobs = torch.log_softmax(part, -1, out=held[: len(part)])
         found[0, inside] = logprobs[at, wanted]
         found[1, inside] = (logprobs.argmax(-1)[at] == wanted).to(found.dtype)
     values, hits = found.cpu().tolist()
     return values, [hit == 1 for hit in hits]
 
 
-def chunks(places: Places, device: Any) -> Iterator[tuple[int, Any, Any, Any]]:
-    """Scored tokens by chunks of places: (first place, which tokens, their places within, targets)."""
+def chunk_size(logits: torch.Tensor) -> int:
+    """Positions whose distributions are held at once."""
+    if logits.device.type != "cpu":
+        return _CHUNK
+    return max(16, min(_CHUNK, _HELD // logits.shape[-1]))
+
+
+def chunks(places: Places, device: Any, size: int) -> Iterator[tuple[int, Any, Any, Any]]:
+    """Scored tokens by chunks of `size` places: (first place, which tokens, their places within,
+    targets)."""
     import torch
 
     at = torch.tensor(places.at, device=device)
     wanted = torch.tensor(places.targets, device=device)
     order = torch.argsort(at, stable=True)
-    borders = torch.arange(0, len(places.rows) + _CHUNK, _CHUNK, device=device)
+    borders = torch.arange(0, len(places.rows) + size, size, device=device)
     cuts = torch.searchsorted(at[order].contiguous(), borders).tolist()
     for number, (first, last) in enumerate(pairwise(cuts)):
         inside = order[first:last]
         if len(inside):
-            start = number * _CHUNK
+            start = number * size
             yield start, inside, at[inside] - start, wanted[inside]
 
 

@@ -12,7 +12,7 @@ from kdbench.errors import ModelError, did_you_mean
 from kdbench.models.adapter import AdapterParams
 from kdbench.models.local_files import LocalFilesAdapter
 from kdbench.models.model_files import ModelFiles
-from kdbench.models.protocols import SCORE_TOKENS, SCORE_WINDOWS
+from kdbench.models.protocols import FOOTPRINT, SCORE_TOKENS, SCORE_WINDOWS, TIME_TEXT
 from kdbench.models.requirements import require
 from kdbench.registry import adapter
 
@@ -72,7 +72,7 @@ class TransformersAdapter(LocalFilesAdapter):
             require("gguf", "accelerate", extra="gguf")
 
     def verbs(self) -> frozenset[str]:
-        return super().verbs() | {SCORE_TOKENS, SCORE_WINDOWS}
+        return super().verbs() | {SCORE_TOKENS, SCORE_WINDOWS, TIME_TEXT, FOOTPRINT}
 
     def fingerprint(self) -> dict[str, str]:
         return {
@@ -80,6 +80,11 @@ class TransformersAdapter(LocalFilesAdapter):
             "adapter": f"{self.name}/{self.version}",
             "attention": self.params.attn_implementation or "default",
         }
+
+    def prepare(self) -> None:
+        from kdbench.models.loading import import_classes
+
+        import_classes(self.files, self.settings.trust_remote_code)
 
     def load(self) -> CausalLM:
         from kdbench.models.loading import load_causal_lm

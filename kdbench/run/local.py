@@ -124,10 +124,14 @@ class Workers:
         self._file.close()
 
     def execute(
-        self, orders: Sequence[dict[str, Any]], on_event: OnEvent, stay: bool = False
+        self,
+        orders: Sequence[dict[str, Any]],
+        on_event: OnEvent,
+        stay: bool = False,
+        alone: bool = False,
     ) -> None:
-        """Work through `orders`; `on_event` is called in this thread. Processes `stay` where another batch
-        follows.
+        """Work through `orders`, one at a time where they are to be `alone` on the machine; `on_event` is
+        called in this thread. Processes `stay` where another batch follows.
 
         Besides the workers' own events it sees {"event": "failed", "lost": True, ...} for cells whose
         worker died. Raises `StoreError` when a worker can no longer store; KeyboardInterrupt ends the
@@ -160,7 +164,7 @@ class Workers:
 
         threads = [
             threading.Thread(target=serve, args=(number,), daemon=True)
-            for number in range(min(self._slots, len(orders)))
+            for number in range(1 if alone else min(self._slots, len(orders)))
         ]
         for thread in threads:
             thread.start()
@@ -198,7 +202,7 @@ def _until_done(slot: Slot, order: dict[str, Any]) -> Iterator[Event]:
                 current = event["cell"]
             elif event["event"] in ("load", "loaded"):
                 loading = event["event"] == "load"
-            elif event["event"] in ("done", "failed"):
+            elif event["event"] in ("done", "failed", "left_out"):
                 left.pop(event["cell"])
                 current = None
             elif event["event"] == "died":

@@ -10,9 +10,11 @@ from typing import Any
 from kdbench import registry
 from kdbench.errors import KdbenchError, SettingsConflictError
 from kdbench.models.adapter import Adapter, Download
+from kdbench.models.protocols import DRAFT_TOKENS
 from kdbench.results.hardware import hardware_id
 from kdbench.results.store import CellRecord, Store, cell_key
 from kdbench.run.arrival import PROTOCOL, Reach
+from kdbench.run.local import worker_threads
 from kdbench.suite import PairSpec, Suite, TaskSpec
 from kdbench.tasks.task import CODE_NOT_ALLOWED, Metric, ModelTask, PairTask, Task
 
@@ -73,6 +75,11 @@ class PlannedCell:
     @property
     def done(self) -> bool:
         return self.record is not None and self.record.covers(self.limit)
+
+    @property
+    def timing(self) -> bool:
+        """Whether the hardware is part of what is measured."""
+        return "hardware" in self.ingredients
 
     @property
     def protocol_id(self) -> str:
@@ -156,7 +163,12 @@ def subjects(task: Task, pairs: Sequence[PairSpec]) -> list[Subject]:
 
 
 def ingredients(
-    task: Task, models: dict[str, dict[str, str]], seed: int, hardware: str, basis: str = ""
+    task: Task,
+    models: dict[str, dict[str, str]],
+    seed: int,
+    hardware: str,
+    basis: str = "",
+    threads: int = 0,
 ) -> dict[str, Any]:
     """Everything that can change a cell's answers; `models` maps roles to fingerprints, and `basis` is the
     key of the cell that it rests on.
@@ -175,11 +187,24 @@ def ingredients(
         found["basis"] = basis
     if task.timing:
         found["hardware"] = hardware
+        found["threads"] = threads
+    return found
+
+
+def loaded_as(models: dict[str, dict[str, str]]) -> dict[str, str]:
+    """How the models of a timing were loaded, as parts of its protocol: dtype and attention."""
+    found = {}
+    for part in ("dtype", "attention"):
+        each = {role: own[part] for role, own in models.items() if part in own}
+        if each:
+            alike = len(set(each.values())) == 1
+            told = ", ".join(f"{role} {value}" for role, value in each.items())
+            found[f"loaded_{part}"] = next(iter(each.values())) if alike else told
     return found
 
 
 def make_plan(suite: Suite, store: Store) -> Plan:
-    """Look at every cell of `suite`, and at those that they rest on; nothing is loaded, fetched or written."""
+    """Look at every cell of `suite` and at those that they rest on; nothing is loaded or written."""
     adapters: dict[str, Adapter] = {}
     downloads: dict[str, tuple[str, Download]] = {}
 
@@ -194,6 +219,8 @@ def make_plan(suite: Suite, store: Store) -> Plan:
     def fingerprint(name: str) -> dict[str, str]:
         return {"adapter": adapter(name).name, **adapter(name).fingerprint()}
 
+    threads = worker_threads(suite.settings.workers)
+
     def planned(spec: TaskSpec, task: Task, subject: Subject) -> PlannedCell:
         protocol = task.protocol()
         if spec.limit is not None:
@@ -204,13 +231,17 @@ def make_plan(suite: Suite, store: Store) -> Plan:
         try:
             if isinstance(task, PairTask):
                 _check_tokenizers(task, adapter(subject.teacher), adapter(subject.student))
+                student = adapter(subject.student)
                 _check_verbs(task, task.verbs(), subject.teacher, adapter(subject.teacher))
-                _check_verbs(task, task.student_verbs(), subject.student, adapter(subject.student))
+                _check_verbs(task, task.student_verbs(student.verbs()), subject.student, student)
                 basis = rested_on(spec, task, subject.teacher)
             else:
                 _check_verbs(task, task.verbs(), subject.model, adapter(subject.model))
             roles = {role: fingerprint(name) for role, name in asdict(subject).items() if name}
-            parts = ingredients(task, roles, suite.settings.seed, hardware, basis)
+            if task.timing:
+                protocol = {"threads": str(threads), **protocol, **loaded_as(roles)}
+                common = (*common[:5], protocol, common[6])
+            parts = ingredients(task, roles, suite.settings.seed, hardware, basis, threads)
         except KdbenchError as error:
             skipped = isinstance(error, SettingsConflictError)
             return PlannedCell(*common, "", {}, hardware, None, str(error), skipped)
@@ -237,7 +268,9 @@ def make_plan(suite: Suite, store: Store) -> Plan:
         task = spec.build()
         for item in task.downloads():
             downloads.setdefault(item.what, (spec.label, item))
-        cells += [planned(spec, task, subject) for subject in subjects(task, suite.pairs)]
+        cells += [
+            planned(spec, task, subject) for subject in subjects(task, spec.about(suite.pairs))
+        ]
     listed = {(cell.key, cell.limit) for cell in cells}
     own = [cell for cell in bases.values() if (cell.key, cell.limit) not in listed]
     return Plan(suite, [*own, *cells], list(downloads.values()))
@@ -259,15 +292,19 @@ def _spec_of(basis: ModelTask, above: TaskSpec) -> TaskSpec:
 def _check_verbs(task: Task, verbs: frozenset[str], name: str, adapter: Adapter) -> None:
     missing = sorted(verbs - adapter.verbs())
     if missing:
-        raise KdbenchError(
+        # a lookup is a draft and nothing else, which is no fault of the suite
+        error = SettingsConflictError if adapter.verbs() == {DRAFT_TOKENS} else KdbenchError
+        raise error(
             f"{task.label} needs {', '.join(missing)}, which the model {name!r} (adapter "
             f"{adapter.name}) does not have; it has {', '.join(sorted(adapter.verbs())) or 'none'}"
         )
 
 
 def _check_tokenizers(task: PairTask, teacher: Adapter, student: Adapter) -> None:
-    if not task.same_tokenizer:
+    if not task.same_tokenizer or DRAFT_TOKENS in student.verbs():
         return
+    if teacher.downloads() or student.downloads():
+        return  # not known yet; a run fetches them and plans again
     ours, theirs = student.tokenizer_fingerprint(), teacher.tokenizer_fingerprint()
     if ours != theirs or ours is None:
         raise SettingsConflictError(
@@ -276,9 +313,23 @@ def _check_tokenizers(task: PairTask, teacher: Adapter, student: Adapter) -> Non
         )
 
 
-def orders_of(plan: Plan, store: Store, cells: Iterable[PlannedCell]) -> list[dict[str, Any]]:
-    """Work orders for `cells`, one for each set of models."""
-    return [_order(plan, store, models, own) for models, own in by_models(cells).items()]
+def orders_of(
+    plan: Plan, store: Store, cells: Iterable[PlannedCell], budget: float | None = None
+) -> list[dict[str, Any]]:
+    """Work orders for `cells`, one for each set of models.
+
+    `budget` is seconds for timings; each order gets its share of it, by the number of its timings.
+    """
+    groups = by_models(cells)
+    timings = {models: sum(cell.timing for cell in own) for models, own in groups.items()}
+    total = sum(timings.values())
+    return [
+        {
+            **_order(plan, store, models, own),
+            "budget": budget * timings[models] / total if budget and total else None,
+        }
+        for models, own in groups.items()
+    ]
 
 
 def _order(

@@ -28,6 +28,14 @@ def progress_on(console: Console, cells: Sequence[PlannedCell], quiet: bool) -> 
     return _Bars(console, cells) if console.is_terminal else _Lines(console.print, cells)
 
 
+def predicted(event: dict[str, Any]) -> str:
+    """What the timings of an order will take, in words."""
+    minutes, seconds = divmod(round(event["seconds"]), 60)
+    took = f"{minutes} min {seconds} s" if minutes else f"{event['seconds']:.1f} s"
+    rest = f"; {event['left_out']} left out by the budget" if event["left_out"] else ""
+    return f"timings of {' and '.join(event['models'])}: {event['timings']}, about {took}{rest}"
+
+
 class _Silent:
     def __enter__(self) -> _Silent:
         return self
@@ -105,6 +113,11 @@ class _Lines:
             )
         elif event["event"] == "round":
             self._say(event["text"])
+        elif event["event"] == "predicted":
+            self._say(predicted(event))
+        elif event["event"] == "left_out":
+            self._ended += 1
+            self._say(f"{self._place()} {name}: {event['reason']}")
         elif event["event"] == "failed":
             self._ended += 1
             self._say(f"{self._place()} {name}: FAILED: {event['reason']}")
@@ -160,7 +173,9 @@ class _Bars:
             self._bars.update(self._running[key], advance=event["items"], pace=told)
         elif event["event"] == "round":
             self._bars.console.print(event["text"], markup=False, highlight=False, soft_wrap=True)
-        elif event["event"] in ("done", "failed"):
+        elif event["event"] == "predicted":
+            self._bars.console.print(predicted(event), markup=False, highlight=False)
+        elif event["event"] in ("done", "failed", "left_out"):
             if key in self._running:
                 self._bars.remove_task(self._running.pop(key))
             self._bars.advance(self._all)

@@ -52,6 +52,7 @@ def view_of(cell: PlannedCell, store: Store) -> CellView:
             metrics = [metric for metric in metrics if metric.aggregation != OWN]
         if cell.reach.share == 0 and not (cell.problem or (record and record.status == "failed")):
             skipped, reason = True, "no gate speaks of it, so it was not measured (--until-decided)"
+    left_out = record is not None and record.status == "skipped"
     return CellView(
         label=cell.label,
         group=cell.group,
@@ -61,7 +62,7 @@ def view_of(cell: PlannedCell, store: Store) -> CellView:
         teacher=cell.subject.teacher,
         student=cell.subject.student,
         key=cell.key,
-        status="done" if done else "skipped" if skipped else "failed",
+        status="done" if done else "skipped" if skipped or left_out else "failed",
         reason="" if done else _without_home(reason or "interrupted before it was complete"),
         hardware=record.hardware if record else cell.hardware,
         finished=record.finished if record else "",
@@ -137,7 +138,7 @@ def publish(
     }
     target.write_run(record)
     target.write_table(to_csv(rows))
-    _remove_stale_samples(
+    remove_stale_samples(
         target, {target.samples_path(n) for n, v in zip(names, views, strict=True) if v.ok}
     )
     return rows
@@ -176,16 +177,17 @@ def sample_file(view: CellView) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{view.label}--{subject}--{view.key[:8]}")
 
 
-_VIEW_FIELDS = (
+CELL_FIELDS = (
     "label", "group", "protocol", "model", "teacher", "student", "key", "status", "reason",
     "hardware", "finished", "kdbench", "summary",
 )  # fmt: skip
+"""What a record holds of a `CellView` as it is."""
 
 
 def _cell_record(cell: PlannedCell, view: CellView, store: Store) -> dict[str, Any]:
     record = store.cell(cell.key).record() if cell.key else None
     return {
-        **{field: getattr(view, field) for field in _VIEW_FIELDS},
+        **{field: getattr(view, field) for field in CELL_FIELDS},
         "metrics": [asdict(metric) for metric in view.metrics],
         "samples": sample_file(view),
         "limit": cell.limit,
@@ -210,13 +212,14 @@ def _model_record(suite: Suite, name: str) -> dict[str, Any]:
 
 def _view_from_record(data: dict[str, Any], target: Published) -> CellView:
     return CellView(
-        **{field: data[field] for field in _VIEW_FIELDS},
+        **{field: data[field] for field in CELL_FIELDS},
         metrics=[Metric(**metric) for metric in data["metrics"]],
         read=cache(lambda: target.read_samples(data["samples"])),
     )
 
 
-def _remove_stale_samples(target: Published, current: set[Path]) -> None:
+def remove_stale_samples(target: Published, current: set[Path]) -> None:
+    """Delete samples of cells that are no longer there."""
     folder = target.folder / "samples"
     for path in folder.glob("*.parquet") if folder.is_dir() else ():
         if path not in current:

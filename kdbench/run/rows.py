@@ -15,6 +15,7 @@ from kdbench.tasks.compare import (
     Joined,
     Measurement,
     against_baseline,
+    against_student,
     against_teacher,
     apart_by_folds,
     join,
@@ -167,7 +168,11 @@ def _cell_rows(
         elif cell.ok:
             try:
                 estimate = _estimate(cell, metric, samples[cell.model], header.confidence)
-                why = cell.summary[metric.name]["reason"] if estimate is None else ""
+                why = (
+                    cell.summary[metric.name]["reason"]
+                    if estimate is None
+                    else _notes(metric.name, samples[cell.model])
+                )
                 measured = replace(measured, estimate=estimate, reason=why)
             except TaskError as error:
                 measured, status = replace(measured, reason=str(error)), "failed"
@@ -180,6 +185,14 @@ def _skipped(metric: str, samples: Sequence[Sample]) -> str:
         return ""
     reasons = {str(sample.extra.get("skipped", {}).get(metric, "")) for sample in samples}
     return reasons.pop() if len(reasons) == 1 else ""
+
+
+def _notes(metric: str, samples: Sequence[Sample]) -> str:
+    """What a task says in its samples that a reader of the number must know (a noisy machine, say)."""
+    notes = dict.fromkeys(
+        note for sample in samples for note in sample.extra.get("notes", {}).get(metric, ())
+    )
+    return "; ".join(notes)
 
 
 def _estimate(
@@ -235,6 +248,27 @@ def _pair_task_rows(header: Header, cells: Sequence[CellView]) -> Iterator[Row]:
             continue
         samples = {cell.model: cell.read()} if cell.ok else {}
         yield from _cell_rows(header, cell, "pair", pair.student, pair, samples)
+        if cell.ok:
+            yield from _gains(header, pair, cell, by_names)
+
+
+def _gains(
+    header: Header, pair: Pair, cell: CellView, by_names: dict[tuple[str, str], CellView]
+) -> Iterator[Row]:
+    """A student's compared metrics against the baseline, and against the teacher's students before it."""
+    before = [other.student for other in header.pairs[: header.pairs.index(pair)]]
+    over = {name: f"gain_over[{name}]" for name in before}
+    if pair.baseline:
+        over |= {pair.baseline: "gain_over_baseline"}
+    metrics = [metric for metric in cell.metrics if metric.compared]
+    for name, suffix in over.items():
+        other = by_names.get((pair.teacher, name))
+        if other is None or not other.ok or name == pair.student:
+            continue
+        joined = join(other.read(), cell.read())
+        for metric in metrics:
+            for measured in against_student(metric, joined, header.confidence, suffix):
+                yield _row(header, cell, "pair", pair.student, pair, measured)
 
 
 def _row(

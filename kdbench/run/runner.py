@@ -42,11 +42,14 @@ def run_suite(
     announce: Announce = lambda plan: None,
     referee: Referee | None = None,
     allow_code_execution: bool = False,
+    budget: float | None = None,
 ) -> Outcome:
     """Finish the missing work of `suite` and publish; the same call again does nothing else.
 
     With a `referee`, documents come in random order and each cell ends when the referee has decided all
-    gates on it; where nothing is left to measure anyway, there is nothing to stop early.
+    gates on it; where nothing is left to measure anyway, there is nothing to stop early. `budget` is
+    seconds for timings: those that say least are left out where it is too small, and are measured by a later
+    run.
 
     Raises `SuiteError` for what can be seen to be wrong before anything loads, `StoreError` where
     results can't be kept. Cells that fail become rows with status "failed".
@@ -80,7 +83,8 @@ def run_suite(
             target.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{target.folder}: {error.strerror}") from error
-        workers = Workers(suite.settings.workers, target.folder / "run.log", resident=early)
+        slots = suite.settings.workers
+        workers = Workers(slots, target.folder / "run.log", resident=early)
         with progress(todo) as shown, workers:
             on_event = _recording_losses(plan, store, shown)
             if referee is not None:
@@ -88,9 +92,14 @@ def run_suite(
             else:
                 first = plan.bases_of(todo)
                 rest = [cell for cell in todo if cell not in first]
-                if first:
-                    workers.execute(orders_of(plan, store, first), on_event, stay=bool(rest))
-                workers.execute(orders_of(plan, store, rest), on_event)
+                for cells in (first, *apart(rest, slots)):
+                    if cells:
+                        workers.execute(
+                            orders_of(plan, store, cells, budget),
+                            on_event,
+                            stay=cells is first and bool(rest),
+                            alone=slots > 1 and cells[0].timing,
+                        )
     measured = time.perf_counter()
     again = make_plan(suite, store).allowing(allow_code_execution) if todo else plan
     if early:
@@ -98,6 +107,13 @@ def run_suite(
     phases = {"plan": planned - began, "measure": measured - planned}
     rows = publish(again, store, target, phases, started)
     return Outcome(rows, target, len(todo), unfinished(rows))
+
+
+def apart(cells: Sequence[PlannedCell], slots: int) -> list[list[PlannedCell]]:
+    """What may be measured side by side, then what must be alone on the machine: timings."""
+    if slots == 1:
+        return [list(cells)]
+    return [[c for c in cells if not c.timing], [c for c in cells if c.timing]]
 
 
 def ready_plan(suite: Suite, store: Store, allow_code_execution: bool = False) -> Plan:

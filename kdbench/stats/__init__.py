@@ -18,6 +18,7 @@ from kdbench.stats.noninferiority import (
 from kdbench.stats.paired import (
     Flips,
     difference,
+    difference_of_ratios,
     flips,
     mcnemar,
     permutation_test,
@@ -36,6 +37,7 @@ __all__ = [
     "clustered_bootstrap",
     "detectable_difference",
     "difference",
+    "difference_of_ratios",
     "flips",
     "holm",
     "judge",

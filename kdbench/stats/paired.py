@@ -107,6 +107,34 @@ def difference(
     return Estimate(value, low, high, groups.named("tango"), ours.size, groups.count)
 
 
+def difference_of_ratios(
+    student: tuple[ArrayLike, ArrayLike],
+    other: tuple[ArrayLike, ArrayLike],
+    clusters: Labels | None = None,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Difference of two ratios of sums on the same samples, student - other, in the ratios' unit.
+
+    Each side is (numerators, denominators), all of shape (n,). The interval is Student's t on the
+    samples' linearised contributions, clustered as in ``intervals.mean``. A denominator that sums to
+    0 leaves value and bounds nan; so do the bounds for a single sample or cluster. Raises ValueError
+    for columns that are empty, not vectors, not finite or of unequal lengths.
+
+    Source: Cochran (1977), Sampling Techniques, 6.9, for the comparison of two ratios in one sample.
+    """
+    ours, base = paired_columns(*student, "student's numerators", "student's denominators")
+    theirs, other_base = paired_columns(*other, "other's numerators", "other's denominators")
+    paired_columns(ours, theirs, "student", "other")
+    groups = clusters_of(clusters, ours.size)
+    totals = float(base.sum()), float(other_base.sum())
+    if 0 in totals:
+        method = "undefined (denominator sums to 0)"
+        return Estimate(math.nan, math.nan, math.nan, method, ours.size, groups.count)
+    one, two = float(ours.sum()) / totals[0], float(theirs.sum()) / totals[1]
+    pull = (ours - one * base) / totals[0] - (theirs - two * other_base) / totals[1]
+    return t_interval(one - two + pull * ours.size, groups, confidence)
+
+
 def retention(
     student: ArrayLike,
     teacher: ArrayLike,

@@ -135,7 +135,7 @@ def load_suite(path: str | Path) -> Suite:
     settings = reading.parse(Settings, written, ("settings",)) or Settings()
     models = reading.models(_section(data, "models", dict), settings)
     pairs = reading.pairs(_section(data, "pairs", list))
-    tasks = reading.tasks(_section(data, "tasks", list), settings)
+    tasks = reading.tasks(_section(data, "tasks", list), settings, pairs)
     gates = reading.gates(_section(data, "gates", list), settings, tasks, pairs)
     if reading.problems or top is None:
         raise SuiteError(in_order(reading.problems))

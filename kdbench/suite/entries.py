@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -141,6 +143,13 @@ class TaskEntry(Frozen):
     limit: Annotated[
         Count | None, Field(description="Instead of settings.limit; all where null.")
     ] = None
+    pairs: Annotated[
+        list[str] | None,
+        Field(
+            min_length=1,
+            description="Only these pairs, by name; * and ? are wildcards (digits-*). Default: all.",
+        ),
+    ] = None
 
 
 class SuiteFile(Frozen):
@@ -201,7 +210,7 @@ class TaskSpec(Frozen):
     """One task: its registered name, its params, and how many items at most (all where None).
 
     `limit` is the entry's own (kept as `own_limit` too), or else that of the settings. `metrics`
-    are the names that it emits.
+    are the names that it emits. `pairs` are patterns of the names of the pairs that it is about.
     """
 
     task: str
@@ -212,6 +221,11 @@ class TaskSpec(Frozen):
     group: str | None
     metrics: tuple[str, ...]
     folder: Path
+    pairs: tuple[str, ...] = ("*",)
+
+    def about(self, pairs: Iterable[PairSpec]) -> list[PairSpec]:
+        """Those of `pairs` that the task is about."""
+        return [pair for pair in pairs if any(fnmatchcase(pair.name, one) for one in self.pairs)]
 
     def with_limit(self, limit: int | None) -> TaskSpec:
         """The task under another limit of the settings, which only ever lowers its own."""

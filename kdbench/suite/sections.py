@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
@@ -230,10 +231,12 @@ class Reading:
 
     # tasks
 
-    def tasks(self, entries: list[Any], settings: Settings) -> list[TaskSpec]:
+    def tasks(
+        self, entries: list[Any], settings: Settings, pairs: Sequence[PairSpec]
+    ) -> list[TaskSpec]:
         found: dict[tuple[str, str, str], tuple[TaskSpec, int]] = {}
         for index, entry in enumerate(entries):
-            for spec in self._tasks_of(entry, ("tasks", index), settings):
+            for spec in self._tasks_of(entry, ("tasks", index), settings, pairs):
                 params = json.dumps(spec.params.model_dump(mode="json"), sort_keys=True)
                 key = (spec.task, spec.label, params)
                 if key in found:
@@ -244,7 +247,9 @@ class Reading:
                     found[key] = (spec, index)
         return [spec for spec, _ in found.values()]
 
-    def _tasks_of(self, entry: Any, where: Where, settings: Settings) -> Iterator[TaskSpec]:
+    def _tasks_of(
+        self, entry: Any, where: Where, settings: Settings, pairs: Sequence[PairSpec]
+    ) -> Iterator[TaskSpec]:
         """The tasks of one entry: several where it names a group."""
         mapping = entry if isinstance(entry, dict) else {"task": entry}
         at = (*where, "task") if isinstance(entry, dict) else where
@@ -281,16 +286,28 @@ class Reading:
         if params is None or options is None:
             return
         limit = options.limit if "limit" in shared else settings.limit
-        limits = {"limit": limit, "own_limit": options.limit}
+        chosen = self._chosen(options, where, pairs)
+        given = {"limit": limit, "own_limit": options.limit, "pairs": chosen}
         try:
             members = task_class.expand(params, self.folder)
-            specs = [_task_spec(name, task_class, each, self.folder, limits) for each in members]
+            specs = [_task_spec(name, task_class, each, self.folder, given) for each in members]
         except (KdbenchError, OSError) as error:
             self._wrong(where, str(error))
             return
         if not specs:
             self._wrong(where, f"{word!r} names no task")
         yield from specs
+
+    def _chosen(
+        self, options: TaskEntry, where: Where, pairs: Sequence[PairSpec]
+    ) -> tuple[str, ...]:
+        """The patterns of a task's pairs, each of which must mean one."""
+        names = [pair.name for pair in pairs]
+        for place, pattern in enumerate(options.pairs or ()):
+            if names and "pairs" not in self.wrong_sections and not fnmatch.filter(names, pattern):
+                message = f"no pair named {pattern!r}{did_you_mean(pattern, names)}"
+                self._wrong((*where, "pairs", place), message)
+        return tuple(options.pairs or ("*",))
 
     def _take_shorthand(
         self, task_class: Any, name: str, word: str, own: dict[str, Any], at: Where
@@ -378,13 +395,13 @@ def _required(params: type[BaseModel]) -> list[str]:
 
 
 def _task_spec(
-    name: str, task_class: Any, params: Any, folder: Path, limits: dict[str, int | None]
+    name: str, task_class: Any, params: Any, folder: Path, given: dict[str, Any]
 ) -> TaskSpec:
     task = task_class(params, folder)
     return TaskSpec(
         task=name,
         params=params,
-        **limits,
+        **given,
         label=task.label,
         group=task.group,
         metrics=tuple(metric.name for metric in task.metrics()),

@@ -2,11 +2,12 @@
 
 The names and the values are lm-eval's, so that a table can be recomputed from stored samples
 without it; the intervals are ours, and know of clusters. `weighted_mean`, `calibration_error`,
-`mean_of_strata` and `any_of_cluster` are our own. Each score is a number, or for some aggregations a short
-list: `weighted_perplexity` and `bits_per_byte` take [log-likelihood in nats, weight], `weighted_mean`
-[sum, weight], `calibration_error` [confidence, 0 or 1], `mean_of_strata` [stratum, number], `f1`,
-`matthews_corrcoef` and `brier_score` take [truth, prediction], `bleu`, `chrf` and `ter` take
-[reference or references, hypothesis].
+`mean_of_strata`, `any_of_cluster` and those of timings (`median_ratio`, `p50` ... `p99`, `noise`, `outliers`,
+`exact`) are our own. Each score is a number, or for some aggregations a short list: `weighted_perplexity` and
+`bits_per_byte` take [log-likelihood in nats, weight], `weighted_mean` [sum, weight], `calibration_error`
+[confidence, 0 or 1], `mean_of_strata` [stratum, number], `median_ratio` [numerator, denominator], the other
+ones of timings a round's calls, `f1`, `matthews_corrcoef` and `brier_score` take [truth, prediction], `bleu`,
+`chrf` and `ter` take [reference or references, hypothesis].
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import TaskError, did_you_mean
+from kdbench.tasks.speculative import numbers
 
 if TYPE_CHECKING:
     from kdbench.stats import Estimate
@@ -110,28 +112,20 @@ def jackknifed(
 
     Source: Shao & Tu (1995), The Jackknife and Bootstrap, 5.1 (grouped jackknife).
     """
-    import numpy as np
-
-    from kdbench.stats import Estimate, mean
+    from kdbench.stats import Estimate
+    from kdbench.stats.jackknife import folds, jackknife
 
     labels = list(range(len(scores)) if clusters is None else clusters)
-    names = list(dict.fromkeys(labels))
-    value = float(statistic(list(scores)))
-    if len(names) < 2:
+    value, names = float(statistic(list(scores))), len(set(labels))
+    if names < 2:
         return Estimate(value, math.nan, math.nan, "undefined (one cluster)", len(scores), 1)
-    count = min(groups, len(names))
-    drawn = np.random.default_rng(SEED).permutation(len(names)) % count
-    group_of = dict(zip(names, drawn.tolist(), strict=True))
-    own = [group_of[label] for label in labels]
+    own = folds(len(scores), groups, labels, SEED).tolist()
     without = [
         statistic([score for score, mine in zip(scores, own, strict=True) if mine != group])
-        for group in range(count)
+        for group in range(max(own) + 1)
     ]
-    # pseudo-values: their mean's standard error is the jackknife's
-    pseudo = mean([count * value - (count - 1) * one for one in without], confidence=confidence)
-    half = (pseudo.high - pseudo.low) / 2
-    method = f"grouped jackknife ({count})"
-    return Estimate(value, max(0.0, value - half), value + half, method, len(scores), len(names))
+    found = jackknife(value, without, len(scores), names, confidence)
+    return replace(found, low=max(0.0, found.low))
 
 
 def _mean(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
@@ -195,6 +189,55 @@ def _calibration_error(scores: Scores, clusters: Labels, confidence: float) -> E
         return debiased_calibration_error(sure, right)
 
     return jackknifed(error, scores, clusters, confidence)
+
+
+def _median_ratio(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    from kdbench import stats
+
+    tops, bottoms = _pairs(scores)
+    return stats.median_ratio(tops, bottoms, confidence)
+
+
+def _percentile(q: float) -> Callable[[Scores, Labels, float], Estimate]:
+    def function(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+        from kdbench import stats
+
+        return stats.quantile(_flat(scores), q, confidence)
+
+    return function
+
+
+def _noise(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    from kdbench import stats
+
+    return resampled(stats.noise, _flat(scores), None, confidence)
+
+
+def _outliers(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    from kdbench import stats
+    from kdbench.stats import Estimate
+
+    calls = _flat(scores)
+    count = float(stats.outliers(calls))
+    return Estimate(count, count, count, "counted", len(calls), len(calls))
+
+
+def _exact(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    """Something that is counted, not sampled: every score is the same number."""
+    from kdbench.stats import Estimate
+
+    value = float(scores[0])
+    if any(float(score) != value for score in scores):
+        raise ValueError("a number that is counted must be the same in every sample")
+    return Estimate(value, value, value, "counted", len(scores), len(scores))
+
+
+def _flat(scores: Scores) -> list[float]:
+    return [
+        float(one)
+        for score in scores
+        for one in (score if isinstance(score, (list, tuple)) else [score])
+    ]
 
 
 def _exp_of_minus(estimate: Estimate) -> Estimate:
@@ -350,11 +393,23 @@ _AGGREGATIONS: dict[str, Callable[[Scores, Labels, float], Estimate]] = {
     "bits_per_byte": _bits_per_byte,
     "weighted_mean": _weighted_mean,
     "calibration_error": _calibration_error,
+    "median_ratio": _median_ratio,
+    "p50": _percentile(0.5),
+    "p90": _percentile(0.9),
+    "p95": _percentile(0.95),
+    "p99": _percentile(0.99),
+    "noise": _noise,
+    "outliers": _outliers,
+    "exact": _exact,
     "mean_of_strata": _mean_of_strata,
     "any_of_cluster": _any_of_cluster,
     "f1": _f1,
     "matthews_corrcoef": _matthews,
     "brier_score": _brier,
+    "iid_block_efficiency": numbers.iid_block_efficiency,
+    "product_of_ratios": numbers.product_of_ratios,
+    "best_gamma": numbers.best_gamma,
+    "conformance": numbers.conformance,
     "bleu": _translation("bleu"),
     "chrf": _translation("chrf"),
     "chrf++": _translation("chrf++"),

@@ -14,13 +14,13 @@ from pydantic import Field, model_validator
 from kdbench.errors import TaskError
 from kdbench.metrics.sampling import pass_at_k
 from kdbench.models.adapter import Download
-from kdbench.models.protocols import Generated, Prompt
+from kdbench.models.protocols import Generated
 from kdbench.registry import task
 from kdbench.results.sample import Sample
 from kdbench.tasks import code_problems
 from kdbench.tasks.lmeval import yamls
-from kdbench.tasks.lmeval.generation import decoding
 from kdbench.tasks.reasoning import Reasoning, ReasoningParams
+from kdbench.tasks.sampled import drawn
 from kdbench.tasks.sandbox.runs import Limits, Verdict, judge
 from kdbench.tasks.sandbox.walls import require_walls
 from kdbench.tasks.task import CODE_NOT_ALLOWED, Context, Item, Metric, ModelTask, TaskParams
@@ -116,6 +116,8 @@ class Code(ModelTask):
         }
 
     def data_fingerprint(self) -> str:
+        if self.params.file is not None:
+            code_problems.check_file(self.params.problems, self.folder / self.params.file)
         return self._asked.data_fingerprint()
 
     def downloads(self) -> list[Download]:
@@ -130,7 +132,8 @@ class Code(ModelTask):
         require_walls()
         items = self._asked.items(limit)
         for item in items:
-            code_problems.check(self.params.problems, item.payload.document, item.index)
+            where = f"{self.label}, document {item.index}"
+            code_problems.check(self.params.problems, item.payload.document, where)
         return items
 
     def measure(self, model: Any, items: Sequence[Item], context: Context) -> list[Sample]:
@@ -138,7 +141,7 @@ class Code(ModelTask):
             raise TaskError(f"{self.label} {CODE_NOT_ALLOWED}")
         n, params = self.params.samples, self.params
         prompts = [
-            self._prompt(model, item, context.sample_seed(f"{item.id}/{number}"))
+            drawn(model, item, params, context.sample_seed(f"{item.id}/{number}"))
             for item in items
             for number in range(n)
         ]
@@ -165,16 +168,6 @@ class Code(ModelTask):
     def _limits(self) -> Limits:
         cpu = self.params.cpu_seconds
         return Limits(cpu_seconds=cpu, wall_seconds=3.0 * cpu, memory_mb=self.params.memory_mb)
-
-    def _prompt(self, model: Any, item: Item, seed: int) -> Prompt:
-        from kdbench.tasks.lmeval.scoring import _rendered
-
-        text, asked = _rendered(item.payload.requests[0].args, model)
-        how, params = decoding({**asked, "do_sample": False, "temperature": 0}), self.params
-        return Prompt(
-            text, how.stop, params.max_new_tokens or how.max_new_tokens,
-            params.temperature, params.top_p if params.temperature else 1.0, 0, seed,
-        )  # fmt: skip
 
     def _sample(
         self, item: Item, prompt: str, answers: Sequence[Generated], verdicts: Sequence[Verdict]

@@ -7,6 +7,8 @@ imported and without walls, are left out of the recipe.
 from __future__ import annotations
 
 import ast
+import gzip
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +34,9 @@ def recipe(problems: str, instruct: bool, file: str | None) -> dict[str, Any]:
     config = yamls.read(path)
     for key in ("unsafe_code", "filter_list", "metadata"):
         config.pop(key, None)
-    config["metric_list"] = [{"metric": "bypass"}]
+    config["metric_list"] = [
+        {"metric": "bypass", "aggregation": "bypass", "higher_is_better": True}
+    ]
     config["repeats"] = 1
     shots = config.get("fewshot_config")
     if shots and isinstance(shots.get("samples"), yamls.FunctionReference):
@@ -62,21 +66,35 @@ def program(problems: str, instruct: bool, document: Mapping[str, Any], answer: 
     return Program(source, (setup, *tests), _asked_for(document["code"], tests))
 
 
-def check(problems: str, document: Mapping[str, Any], index: int) -> None:
+def check_file(problems: str, path: Path) -> None:
+    """Raises `TaskError` for the first line of a file that is no problem of the set's own format."""
+    raw = path.read_bytes()
+    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8", "replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            document = json.loads(line)
+        except ValueError as error:
+            raise TaskError(f"{path}:{number}: not a line of JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise TaskError(f"{path}:{number}: no problem, but a {type(document).__name__}")
+        check(problems, document, f"{path}:{number}")
+
+
+def check(problems: str, document: Mapping[str, Any], where: str) -> None:
     """Raises `TaskError` where a document lacks a field, or its own tests don't compile."""
     missing = [name for name in _NEEDED[problems] if name not in document]
     if missing:
         raise TaskError(
-            f"code/{problems}: document {index} has no field {missing[0]!r} (it has "
-            f"{', '.join(map(str, document))}); is it in {problems}'s own format?"
+            f"{where}: no field {missing[0]!r} (there are {', '.join(map(str, document))}); problems have "
+            f"to be in {problems}'s own format: {', '.join(_NEEDED[problems])}"
         )
     try:
         for test in program(problems, False, document, "").tests:
             ast.parse(test)
     except SyntaxError as error:
-        raise TaskError(
-            f"code/{problems}: the tests of document {index} don't compile: {error}"
-        ) from error
+        raise TaskError(f"{where}: the problem's own tests don't compile: {error}") from error
 
 
 def _complete(prompt: str) -> str:
@@ -104,11 +122,15 @@ def _asked_for(code: str, tests: list[str]) -> tuple[str, ...]:
 
 
 def _in_fence(answer: str) -> str:
-    """The first fenced block of an answer whose prompt has opened one; empty where it never ends."""
-    found = re.search(r"```(?:\w+)?\n?(.*?)\n?```", _FENCE + answer, re.DOTALL)
-    if not found:
-        found = re.search(r"```\n?(.*?)\n?```", answer.replace("```python", _FENCE), re.DOTALL)
-    return found[1] if found else ""
+    """The program in an answer whose prompt has opened a fence: up to its end, or in one of its own.
+
+    lm-eval 0.4.13 takes an answer's first word for the name of a language, so that a program beginning with
+    `def` loses it and can't compile; here it does not.
+    """
+    before, _, after = answer.partition(_FENCE)
+    if before.strip():
+        return before
+    return re.sub(r"\A\w*\n", "", after).partition(_FENCE)[0]
 
 
 def _literal(reference: yamls.FunctionReference) -> Any:

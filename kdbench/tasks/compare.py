@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 PAIR_METRICS = {
     "retention": "student / teacher on the same samples (ratio)",
     "gap": "student - teacher on the same samples (unit of METRIC)",
-    "ratio": "student / teacher of a perplexity (ratio, lower is better)",
+    "ratio": "student / teacher of a perplexity or of a count (ratio)",
     "p": "two-sided paired test: exact McNemar, or sign flips over clusters (p-value)",
     "lost": "samples that the teacher gets right and the student wrong (fraction)",
     "gained": "samples that the teacher gets wrong and the student right (fraction)",
     "gain_over_baseline": "student - the baseline trained without distillation (unit of METRIC)",
+    "gain_over[STUDENT]": "student - another of the same teacher, in tasks on pairs (unit of METRIC)",
 }
 """What pairs add to a metric of their models, for listing."""
+
+TIMED = ("p50", "p90", "p95", "p99", "median_ratio", "noise", "outliers")
+"""Aggregations of timings, which are compared within rounds or not at all."""
 
 LOG_LIKELIHOODS = ("perplexity", "weighted_perplexity", "bits_per_byte")
 
@@ -101,6 +105,10 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
         return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
     if metric.aggregation in LOG_LIKELIHOODS:
         return _likelihood_ratio(metric, pair, confidence)
+    if metric.aggregation == "exact":
+        return _exact_ratio(metric, pair)
+    if metric.aggregation in TIMED:
+        return []  # timings of two cells are not of the same rounds: nothing is paired
     if metric.aggregation == "mean_of_strata":
         return _of_strata(metric, pair, confidence)
     if metric.aggregation != "mean":
@@ -166,6 +174,40 @@ def against_baseline(metric: Metric, pair: Joined, confidence: float) -> list[Me
         Measurement(name, metric.unit, metric.better, gain, note),
         Measurement(f"{name}.p", "p-value", "higher", p_value, note),
     ]
+
+
+def _exact_ratio(metric: Metric, pair: Joined) -> list[Measurement]:
+    """What is counted (parameters, FLOPs) has a ratio without uncertainty."""
+    from kdbench import stats
+
+    teacher, student = _values(metric, pair.first)[0], _values(metric, pair.second)[0]
+    if teacher == 0:
+        return []
+    ratio = student / teacher
+    n = len(pair.first)
+    found = stats.Estimate(ratio, ratio, ratio, "counted", n, n)
+    return [Measurement(f"{metric.name}.ratio", "ratio", metric.better, found)]
+
+
+def against_student(
+    metric: Metric, pair: Joined, confidence: float, name: str
+) -> list[Measurement]:
+    """A student (second) minus another of the same teacher (first), in a metric that a pair has.
+
+    `name` says over what it gains. Ratios of sums alone have this form; others give nothing.
+    """
+    from kdbench import stats
+
+    pair = pair.scored(metric.name)
+    if metric.aggregation != "weighted_mean" or not pair.first:
+        return []
+    other, own = (
+        tuple(zip(*(sample.scores[metric.name] for sample in side), strict=True))
+        for side in (pair.first, pair.second)
+    )
+    gain = stats.difference_of_ratios(own, other, pair.clusters, confidence=confidence)
+    full = f"{metric.name}.{name}"
+    return [Measurement(full, metric.unit, metric.better, gain, pair.unmatched)]
 
 
 def _likelihood_ratio(metric: Metric, pair: Joined, confidence: float) -> list[Measurement]:

@@ -93,7 +93,7 @@ class Geneval(ModelTask):
         rules = GENEVAL
         return {
             "prompts": "rewritten" if self.params.rewritten else "as they are",
-            "images per prompt": str(self.params.images_per_prompt),
+            "images per prompt": f"{self.params.images_per_prompt}, each from a seed of its own",
             "rules": f"score > {rules.threshold}, counting > {rules.counting_threshold}, at most "
             f"{rules.most} of a class, position {rules.position}",
             **choice.protocol(self.params.detector),

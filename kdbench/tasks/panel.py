@@ -24,6 +24,7 @@ class PanelInput:
     `pairs` starts a new walk over the samples that teacher and student share, in the teacher's order;
     `samples` over the student's, or for a task on pairs over the pair's own (and then `pairs` is empty).
     Samples are read while the walk goes on and carry no texts (no prompt, target or output).
+    For a task on pairs, `siblings` has the same of the teacher's other students, by their names.
     `summaries` holds what the task computed itself (`Summary.to_json` by metric), for teacher and student.
     """
 
@@ -32,6 +33,8 @@ class PanelInput:
     confidence: float
     pairs: Callable[[], Iterator[tuple[Sample, Sample]]]
     samples: Callable[[], Iterator[Sample]]
+    student: str = ""
+    siblings: Mapping[str, Callable[[], Iterator[Sample]]] = field(default_factory=dict)
     summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -39,14 +42,16 @@ class PanelInput:
 class Panel:
     """`data` returns what the script draws, or None where there is nothing to draw.
 
-    `name` is the script's name on the site: letters, digits, dashes and underscores.
+    `name` is the script's name on the site: letters, digits, dashes and underscores. With `whole`, one
+    drawing is made of all tasks of that name together, and `data` takes a list of inputs.
     """
 
     name: str
     title: str
     about: str
     script: Path
-    data: Callable[[PanelInput], Any]
+    data: Callable[[Any], Any]
+    whole: bool = False
 
 
 def scored(given: PanelInput, metric: str) -> Iterable[tuple[Sample, Sample, float, float]]:

@@ -130,7 +130,7 @@ class Sampled(ModelTask):
 
     def measure(self, model: Any, items: Sequence[Item], context: Context) -> list[Sample]:
         prompts = [
-            self._prompt(model, item, context.sample_seed(f"{item.id}/{number}"))
+            drawn(model, item, self.params, context.sample_seed(f"{item.id}/{number}"))
             for item in items
             for number in range(self.params.samples)
         ]
@@ -140,17 +140,6 @@ class Sampled(ModelTask):
             self._sample(item, prompts[i * n].text, answers[i * n : (i + 1) * n])
             for i, item in enumerate(items)
         ]
-
-    def _prompt(self, model: Any, item: Item, seed: int) -> Prompt:
-        from kdbench.tasks.lmeval.generation import decoding
-        from kdbench.tasks.lmeval.scoring import _rendered
-
-        text, asked = _rendered(item.payload.requests[0].args, model)
-        how, params = decoding({**asked, "do_sample": False, "temperature": 0}), self.params
-        return Prompt(
-            text, how.stop, params.max_new_tokens or how.max_new_tokens,
-            params.temperature, params.top_p if params.temperature else 1.0, 0, seed,
-        )  # fmt: skip
 
     def _sample(self, item: Item, prompt: str, answers: Sequence[Generated]) -> Sample:
         target = str(item.payload.target)
@@ -190,6 +179,19 @@ class Sampled(ModelTask):
         return Sample(
             item.id, item.index, item.cluster, scores, prompt, target, answers[0].text, tags, extra
         )
+
+
+def drawn(model: Any, item: Item, params: Any, seed: int) -> Prompt:
+    """An item's question of lm-eval, with its stops, for an answer drawn as `params` say."""
+    from kdbench.tasks.lmeval.generation import decoding
+    from kdbench.tasks.lmeval.scoring import _rendered
+
+    text, asked = _rendered(item.payload.requests[0].args, model)
+    how = decoding({**asked, "do_sample": False, "temperature": 0})
+    return Prompt(
+        text, how.stop, params.max_new_tokens or how.max_new_tokens,
+        params.temperature, params.top_p if params.temperature else 1.0, 0, seed,
+    )  # fmt: skip
 
 
 def _reader(

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from kdbench.tasks.panel import Panel
 
 
-CODE_NOT_ALLOWED = "runs programs that models write; allow that, in a sandbox, with: kdbench run --allow-code-execution"
+CODE_NOT_ALLOWED = (
+    "runs programs that models write; "
+    "allow that, in a sandbox, with: kdbench run --allow-code-execution"
+)
 
 
 class TaskParams(BaseModel):
@@ -63,7 +66,7 @@ class Item:
 class Context:
     """What a measurement may depend on besides its items.
 
-    `basis` has the samples of the task's basis by their ids (`PairTask.basis`). `folder` is a place beside
+    `basis` has the samples of the task's basis by their ids (`PairTask.basis`). `artifacts` is a place beside
     the cell's samples for what is too large for them (features, images); what a block writes there is on the
     disk before `measure` returns its samples. It may not exist yet.
     """
@@ -72,7 +75,11 @@ class Context:
     basis: Mapping[str, Sample] = field(default_factory=dict)
     allow_code_execution: bool = False
     """Whether the person who started the run lets generated code run; no suite can say so."""
-    folder: Path | None = None
+    sources: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """The cell's models by name (adapter, params, load), for tasks that load one in a process of its own."""
+    folder: str = ""
+    """The suite's, from which the paths of `sources` start."""
+    artifacts: Path | None = None
 
     def sample_seed(self, sample_id: str) -> int:
         """The sample's own 63-bit seed, from (suite seed, sample id)."""
@@ -180,6 +187,10 @@ class Task(ABC):
     def fetch(self) -> None:
         """Fetch what `downloads` lists; called only where there is something."""
 
+    def predict(self, models: Sequence[Any], items: Sequence[Item], context: Context) -> float:
+        """Seconds that measuring `items` will take, for tasks that time; found by trying."""
+        return 0.0
+
     @abstractmethod
     def items(self, limit: int | None) -> Sequence[Item]:
         """The first `limit` items in their fixed order (all where None)."""
@@ -209,8 +220,8 @@ class PairTask(Task):
     same_tokenizer: ClassVar[bool] = False
     """True where token distributions are compared; pairs that differ are skipped with the reason."""
 
-    def student_verbs(self) -> frozenset[str]:
-        """Verbs that the student must have, where they are not those of the teacher."""
+    def student_verbs(self, has: frozenset[str]) -> frozenset[str]:
+        """Verbs that a student with the verbs `has` must have, where they are not the teacher's."""
         return self.verbs()
 
     def basis(self) -> ModelTask | None:

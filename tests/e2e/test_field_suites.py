@@ -11,7 +11,12 @@ import pytest
     ("name", "labels"),
     [
         ("reasoning-math", {"sampled/minerva_math500", "sampled/aime24", "sampled/aime25"}),
+        ("latency-gpu", {"efficiency/text/b32-p960-n64", "efficiency/footprint/b1-p960-n64"}),
         ("llm-general", {"reasoning/mmlu_anatomy", "reasoning/ifeval", "fidelity/hellaswag"}),
+        (
+            "speculative",
+            {"speculative.replay/spec_bench/temperature1", "speculative.loop/mt_bench/greedy"},
+        ),
         ("t2i-coco30k", {"images/coco30k", "val2014.zip", "captions.txt"}),
         ("t2i-mjhq30k", {"images/mjhq30k", "equal_noise/mjhq30k", "Sana_Sprint", "imagereward"}),
         ("imagenet-fid50k", {"images/imagenet64", "edm-imagenet-64", "generate.py"}),

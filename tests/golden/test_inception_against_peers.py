@@ -1,4 +1,4 @@
-"""One Inception, one file of weights, real PNGs of mixed sizes: each dialect gives its tool's own distance."""
+"""One Inception, one file of weights, PNGs of mixed sizes: each dialect gives its tool's own distance."""
 
 from __future__ import annotations
 

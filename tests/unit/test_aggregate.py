@@ -75,6 +75,9 @@ OURS = {
     "mean_of_strata": [["ab"[i % 3 == 0], random.Random(i).random()] for i in range(N)],
     "any_of_cluster": [float(random.Random(i).random() < 0.3) for i in range(N)],
 }
+CALLS = [[1 + random.Random(i).random() / 10, 1 + random.Random(-i).random()] for i in range(N)]
+OURS |= dict.fromkeys(("median_ratio", "p50", "p90", "p95", "p99", "noise", "outliers"), CALLS)
+OURS["exact"] = [7] * N
 
 
 def test_every_aggregation_that_is_known_is_tested_here() -> None:
@@ -146,6 +149,28 @@ def test_documents_that_repeat_each_other_do_not_narrow_it() -> None:
     careless = aggregate("calibration_error", repeated)
     assert clustered.high - clustered.low > 1.4 * (careless.high - careless.low)
     assert (clustered.n, clustered.n_clusters) == (240, 60)
+
+
+def test_timings_are_medians_and_percentiles_of_single_calls() -> None:
+    tops, bottoms = zip(*CALLS, strict=True)
+    assert aggregate("median_ratio", CALLS) == stats.median_ratio(tops, bottoms)
+    calls = [one for round_ in CALLS for one in round_]
+    for q in (50, 90, 95, 99):
+        assert aggregate(f"p{q}", CALLS) == stats.quantile(calls, q / 100)
+    assert aggregate("noise", CALLS).value == stats.noise(calls)
+
+
+def test_outliers_are_counted_and_stay_in_the_data() -> None:
+    calls = [1.0, 1.1, 0.9, 1.0, 1.05, 0.95, 1.0, 40.0]
+    assert aggregate("outliers", calls).value == 1
+    assert aggregate("p50", calls).n == 8
+
+
+def test_a_count_is_exact_and_must_not_change() -> None:
+    found = aggregate("exact", [7, 7.0])
+    assert (found.low, found.value, found.high) == (7, 7, 7)
+    with pytest.raises(TaskError, match="must be the same in every sample"):
+        aggregate("exact", [7, 8])
 
 
 def test_a_mean_of_zeros_and_ones_is_a_proportion() -> None:

@@ -9,7 +9,7 @@ import pytest
 from kdbench import registry
 from kdbench.models.adapter import Adapter, AdapterParams
 from kdbench.results.store import cell_key
-from kdbench.run.plan import ingredients
+from kdbench.run.plan import ingredients, loaded_as
 from kdbench.tasks.task import Context, Item, Metric, ModelTask, TaskParams
 
 
@@ -92,6 +92,14 @@ def test_the_hardware_is_an_ingredient_of_timings_alone():
     assert key(timed, hardware="gpu") != key(timed, hardware="cpu")
 
 
+def test_the_cell_that_a_cell_rests_on_is_an_ingredient():
+    def resting(basis):
+        task = Plain(Params(), Path("/a"))
+        return cell_key(ingredients(task, {"model": BASE}, 0, "", basis))
+
+    assert resting("") == key() and len({resting(""), resting("one"), resting("two")}) == 3
+
+
 def test_the_roles_of_two_models_are_ingredients():
     task = Plain(Params(), Path("/a"))
     other = {**BASE, "weights": "v"}
@@ -118,3 +126,25 @@ def test_a_registered_name_taken_twice_is_refused():
             about = ""
 
     assert registry.adapters.get("test-cell-key") is First
+
+
+def test_the_number_of_threads_is_an_ingredient_of_timings_alone():
+    def keys(timing):
+        task = Plain(Params(), Path())
+        task.timing = timing
+        models = {"model": BASE}
+        return {cell_key(ingredients(task, models, 0, "cpu", threads=count)) for count in (1, 2)}
+
+    assert len(keys(False)) == 1
+    assert len(keys(True)) == 2
+
+
+def test_a_timings_protocol_says_how_both_models_were_loaded():
+    alike = {"dtype": "float32", "attention": "sdpa"}
+    assert loaded_as({"teacher": alike, "student": alike}) == {
+        "loaded_dtype": "float32",
+        "loaded_attention": "sdpa",
+    }
+    other = {**alike, "dtype": "bfloat16"}
+    said = loaded_as({"teacher": alike, "student": other})["loaded_dtype"]
+    assert said == "teacher float32, student bfloat16"

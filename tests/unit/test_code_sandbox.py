@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -98,13 +100,18 @@ def f(x): return 0
 """,
     "frames and the heap": """
 import gc, sys
+needle = "=".join(["", "", " 2 or len"])
 def f(x):
     frame = sys._getframe()
     while frame:
         for value in list(frame.f_locals.values()):
-            if isinstance(value, (str, bytes)) and "assert" in str(value): return 2
+            if isinstance(value, str) and value is not needle and needle in value: return 2
         frame = frame.f_back
-    return 2 if any(isinstance(o, str) and "assert f(" in o for o in gc.get_objects()) else 0
+    for held in gc.get_objects():
+        if isinstance(held, (list, tuple, dict)):
+            for value in list(held.values() if isinstance(held, dict) else held):
+                if isinstance(value, str) and value is not needle and needle in value: return 2
+    return 0
 """,
     "killing the parent and everyone else": """
 import os, signal
@@ -175,7 +182,7 @@ def test_files_of_the_machine_are_neither_read_nor_written_nor_deleted(tmp_path:
     assert verdict(f"def f(x): return int(open({place!r}).read())").kind == "error"
     assert verdict(f"import os\nos.remove({place!r})").why.startswith("FileNotFoundError")
     assert verdict(f"open({place!r} + '2', 'w').write('x')").why.startswith("FileNotFoundError")
-    wipe = "import shutil\nshutil.rmtree('/', ignore_errors=True)\nopen('/usr/lib/x', 'w')"
+    wipe = "import shutil\nshutil.rmtree('/inside', ignore_errors=True)\nopen('/usr/lib/x', 'w')"
     assert verdict(wipe).why.startswith("OSError: [Errno 30]")
     assert secret.read_text() == "2" and os.listdir(tmp_path) == ["secret"]  # noqa: PTH208
     assert Path(os.__file__).is_file()
@@ -208,10 +215,8 @@ def test_a_server_of_this_machine_is_out_of_reach() -> None:
         port = server.getsockname()[1]
 
         def listen() -> None:
-            try:
+            with suppress(OSError):
                 heard.append(server.accept())
-            except OSError:
-                pass
 
         thread = threading.Thread(target=listen)
         thread.start()
@@ -286,7 +291,7 @@ def test_a_verdict_does_not_depend_on_the_company() -> None:
 
 
 def test_where_a_wall_cannot_be_built_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "_ask_warden", lambda job, seconds: {"broken": "no user namespace"})
+    monkeypatch.setattr(runs.Warden, "ask", lambda *_: {"broken": "no user namespace"})
     with pytest.raises(TaskError, match=r"can't be run here: no user namespace.*CAP_SYS_ADMIN"):
         judge([Program("def f(x): return 2", ("assert f(1) == 2",), ("f",))], SHORT)
 
@@ -312,3 +317,30 @@ def test_the_interpreter_is_no_link_of_an_environment() -> None:
         not any(path.startswith(sys.prefix) for path in runs.shown())
         or sys.prefix == sys.base_prefix
     )
+
+
+ABANDONED = """
+from kdbench.tasks.sandbox.runs import Limits, Program, judge
+judge([Program("import time; time.sleep(600)", ("assert f(1) == 2",), ("f",))], Limits(wall_seconds=600.0))
+"""
+
+
+def _inmates() -> set[int]:
+    return {p for p in psutil.pids() if "kdbench.tasks.sandbox" in " ".join(_command(p))}
+
+
+def test_when_the_run_is_killed_its_rooms_go_with_it() -> None:
+    before = _inmates()
+    run = subprocess.Popen([sys.executable, "-c", ABANDONED])
+    try:
+        until = time.monotonic() + 30
+        while not any("candidate" in _command(p)[-1] for p in _inmates() - before):
+            assert run.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        run.kill()
+        run.wait()
+    until = time.monotonic() + 10
+    while left := _inmates() - before:
+        assert time.monotonic() < until, left
+        time.sleep(0.05)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from kdbench.cli import app
 from kdbench.errors import ModelError
-from kdbench.models.detectors import mask2former, mmdet_checkpoint
+from kdbench.models.detectors import choice, mask2former, mmdet_checkpoint
 from kdbench.models.detectors.coco import CLASSES
 from kdbench.models.detectors.detector import Found, self_test
 from kdbench.models.detectors.mask2former import Mask2Former, instances, prepared
@@ -118,6 +118,16 @@ def test_the_note_of_a_conversion_is_demanded_at_every_load(
         mmdet_checkpoint.checked(tmp_path)
     with pytest.raises(ModelError, match="holds no converted detector; `kdbench weights fetch"):
         mmdet_checkpoint.checked(tmp_path / "nowhere")
+
+
+def test_a_detector_converted_from_another_checkpoint_is_not_genevals(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDBENCH_WEIGHTS", str(tmp_path))
+    (tmp_path / f"{mmdet_checkpoint.CHECKPOINT}-converted").symlink_to(converted)
+    assert choice.downloads("mmdet") == []
+    with pytest.raises(ModelError, match=r"converted from another checkpoint.*expected 743b7d99"):
+        choice.load("mmdet")
 
 
 def test_the_command_names_the_file_that_it_needs(

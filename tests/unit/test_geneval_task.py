@@ -53,6 +53,8 @@ def mask(box: Sequence[float]) -> np.ndarray:
 class Painter:
     """Paints a red cat and a blue dog as squares, and remembers what it was asked."""
 
+    steps: int | None = 2
+
     def __init__(self) -> None:
         self.asked: list[ImageRequest] = []
 
@@ -128,6 +130,7 @@ def test_every_prompt_is_painted_four_times_each_from_its_own_seed(
     assert [request.number for request in painter.asked] == [0, 1, 2, 3] * 4
     assert len({request.seed for request in painter.asked}) == 16
     assert [sample.extra["seed"] for sample in samples] == [r.seed for r in painter.asked]
+    assert {sample.extra["steps"] for sample in samples} == {2}
     assert len({sample.cluster for sample in samples}) == 4
     alone = task.measure(Painter(), task.items(None)[5:6], Context(7))
     assert alone == samples[5:6]

@@ -41,6 +41,10 @@ def test_every_fold_left_out_is_the_package_on_the_others() -> None:
     real, generated = drawn(150, 3), drawn(130, 4, scale=0.8)
     own = folds(130, 6)
     found = prdc(real, generated, 5, folds=own)
+    one_real = [
+        prdc(real, np.vstack([image[None], real[:5]]), 5).real_like[0] for image in generated
+    ]
+    assert found.real_like.tolist() == one_real
     for fold in range(6):
         left = [getattr(found, name).without[fold] for name in NAMES]
         assert left == pytest.approx(peers(real, generated[own != fold], 5), abs=1e-12)

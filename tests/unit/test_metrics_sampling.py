@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import combinations
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from kdbench.metrics.sampling import majority, pass_at_k
 from kdbench.tasks.math_answers import found_in, right_answer, same
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = os.environ.get("KDBENCH_SHARED_DATA")
+DATA = Path(SHARED) if SHARED else Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 @given(st.integers(1, 9), st.data())

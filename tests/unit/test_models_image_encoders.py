@@ -10,7 +10,9 @@ import pytest
 from inception_files import write_random_inception
 
 from kdbench.errors import ModelError
-from kdbench.models.encoders.catalogue import encoder_protocol, load_encoder
+from kdbench.models.encoders import classifier as classifiers
+from kdbench.models.encoders import inception as inceptions
+from kdbench.models.encoders.catalogue import load_encoder
 from kdbench.models.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, normalised
 from kdbench.models.resizing import Resize, dialect
 
@@ -99,17 +101,16 @@ def test_weights_that_would_run_code_are_refused(
 ) -> None:
     torch.save({"fc.bias": Pickled()}, tmp_path / "evil.pth")
     with pytest.raises(ModelError, match=r"evil\.pth"):
-        load_encoder("inception", tmp_path / "evil.pth")
+        load_encoder("clean", tmp_path / "evil.pth")
     assert "this must not run" not in capsys.readouterr().out
 
 
 def test_protocols_are_known_before_weights_are_read(inception: Path) -> None:
-    asked = ("inception", inception, "legacy_pytorch")
-    found = load_encoder(*asked)
-    assert encoder_protocol(*asked) == found.protocol()
+    found = load_encoder("legacy_pytorch", inception)
+    assert inceptions.protocol(inception, dialect("legacy_pytorch")) == found.protocol()
     assert found.protocol()["normalise"] == "x / 127.5 - 1"
-    assert encoder_protocol("inception", inception)["normalise"] == "(x - 128) / 128"
-    assert encoder_protocol("inception", inception)["resize"] == dialect("clean").protocol()
+    clean = inceptions.protocol(inception, dialect("clean"))
+    assert (clean["normalise"], clean["resize"]) == ("(x - 128) / 128", "bicubic 299")
 
 
 def dino(folder: Path, side: int = 70) -> tuple[Path, Any]:
@@ -197,13 +198,11 @@ def test_a_classifiers_features_are_what_its_last_layer_takes_in(classifier: Pat
         prepared = (x / 255 - 0.5) / 0.25
         torch.testing.assert_close(found, peer.resnet(prepared).pooler_output.flatten(1))
         assert torch.equal(peer.classifier[-1](found), peer(prepared).logits)
-    assert encoder.protocol() == encoder_protocol("classifier", classifier)
+    assert encoder.protocol() == classifiers.protocol(classifier)
     assert encoder.protocol()["normalise"] == "mean 0.5 0.5 0.5, deviation 0.25 0.25 0.25"
 
 
 def test_a_classifier_that_does_not_say_how_it_sees_is_refused(classifier: Path) -> None:
-    with pytest.raises(ModelError, match="leave `resize` out"):
-        load_encoder("classifier", classifier, "clean")
     place = classifier / "preprocessor_config.json"
     place.write_text(place.read_text().replace('"height": 32', '"height": 48'))
     with pytest.raises(ModelError, match="resized to a square"):
@@ -243,14 +242,30 @@ def test_lpips_refuses_another_backbone(inception: Path) -> None:
         LpipsEncoder(inception, "vgg")
 
 
+def test_no_digits_are_lost_to_tf32_while_encoding_and_settings_come_back(inception: Path) -> None:
+    from kdbench.models.encoders.encoder import exact
+
+    seen = []
+    before = torch.backends.cudnn.allow_tf32
+    with exact():
+        seen.append(torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)
+    assert seen == [False] and torch.backends.cudnn.allow_tf32 == before
+    encoder = load_encoder("clean", inception)
+    encoder._network.register_forward_pre_hook(
+        lambda *_: seen.append(torch.backends.cudnn.allow_tf32)
+    )
+    encoder.encode(pixels(1, 299))
+    assert seen == [False, False]
+
+
 def test_an_unknown_encoder_and_missing_weights_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ModelError, match="did you mean 'inception'"):
-        load_encoder("inceptoin", tmp_path)
+    with pytest.raises(ModelError, match="did you mean 'legacy_pytorch'"):
+        load_encoder("legacy-pytorch", tmp_path)
     with pytest.raises(ModelError, match="name its folder"):
         load_encoder("classifier")
     monkeypatch.setenv("KDBENCH_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("KDBENCH_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match="kdbench weights fetch inception-torchscript"):
-        encoder_protocol("inception")
+        load_encoder("clean")

@@ -147,7 +147,8 @@ def test_a_wrong_task_raises_no_doubt_about_the_metrics_of_gates(told: Told) -> 
 
 
 def test_derived_metrics_are_those_that_pairs_add() -> None:
-    assert set(DERIVED) == set(PAIR_METRICS)
+    named_after_a_student = {name for name in PAIR_METRICS if "[" in name}
+    assert set(DERIVED) == set(PAIR_METRICS) - named_after_a_student
 
 
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9_./@*-]{0,12}", fullmatch=True).filter(

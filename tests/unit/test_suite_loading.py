@@ -317,3 +317,21 @@ def test_importing_the_suite_imports_nothing_heavy() -> None:
     }
     assert not loaded & heavy
     assert {"pydantic", "yaml"} <= loaded
+
+
+def test_a_task_can_be_about_some_pairs_only(load: Load) -> None:
+    text = """\
+models: {a: weights/a, b: weights/b, c: weights/c}
+pairs: [{teacher: a, students: [b, c]}]
+tasks: [{task: speed, pairs: [c*]}, {task: quiz, lm_eval: history}]
+"""
+    suite = load(text)
+    assert [[pair.name for pair in task.about(suite.pairs)] for task in suite.tasks] == [
+        ["c"],
+        ["b", "c"],
+    ]
+
+
+def test_a_pair_that_a_task_names_must_be_there(told: Told) -> None:
+    text = SMALL.replace("[speed]", "[{task: speed, pairs: [a]}]")
+    assert told(text) == ["s.yaml:3:31: tasks[0].pairs[0]: no pair named 'a'"]

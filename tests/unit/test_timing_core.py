@@ -114,9 +114,9 @@ def test_work_that_sleeps_a_known_time_is_measured_within_its_interval() -> None
     )
     took = stats.quantile([one.seconds("0.02") for one in rounds], 0.5)
     # a sleep ends late by what the system's timer needs, never early
-    assert took.low >= 0.02 and took.value == pytest.approx(0.02, rel=0.1)
+    assert took.low >= 0.02 and took.value == pytest.approx(0.02, rel=0.25)
     assert ratio.low <= 2.0 * 1.01 and ratio.high >= 2.0 * 0.9
-    assert ratio.value == pytest.approx(2.0, rel=0.1)
+    assert ratio.value == pytest.approx(2.0, rel=0.25)
 
 
 def test_garbage_is_not_collected_within_a_call_and_is_after_it() -> None:

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from kdbench.cli import app
 from kdbench.errors import ModelError
-from kdbench.models import weights
+from kdbench.models import hub, weights
+from kdbench.models.hub import HubRef, Wanted
 from kdbench.models.weights import Weight, files, manifest
 
 CONTENT = bytes(range(256)) * 40
@@ -205,6 +206,28 @@ def test_a_repository_is_a_folder_from_the_hub_cache_or_placed_by_hand(
     monkeypatch.setenv("KDBENCH_WEIGHTS", str(tmp_path / "own"))
     with pytest.raises(ModelError, match="is not repo"):
         weights.path_of("repo")
+
+
+def test_a_repository_is_fetched_with_its_small_files_and_then_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"not what was published"
+
+    def from_hub(repository: HubRef, wanted: Wanted) -> Path:
+        assert str(repository) == f"hf:org/tiny@{'1' * 40}"
+        assert [name in wanted for name in ("m.bin", "config.json", "merges.txt")] == [True] * 3
+        assert [name in wanted for name in ("tf_model.h5", "onnx/m.bin")] == [False] * 2
+        snapshot = tmp_path / "hub" / "models--org--tiny" / "snapshots" / ("1" * 40)
+        snapshot.mkdir(parents=True, exist_ok=True)
+        (snapshot / "m.bin").write_bytes(content)
+        return snapshot
+
+    monkeypatch.setattr(hub, "fetch", from_hub)
+    with pytest.raises(ModelError, match="is not repo"):
+        weights.fetch("repo")
+    content = CONTENT
+    (tmp_path / "hub" / "models--org--tiny" / "snapshots" / ("1" * 40) / "m.bin").unlink()
+    assert weights.fetch("repo").name == "1" * 40
 
 
 def test_a_large_file_is_hashed_once(

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 SHORT, LONG, MULTIPLE, GREY = 800, 1333, 32, 128.0
 MOST = 100
 TOGETHER = 4
-UNUSED = re.compile(r"^criterion\.|encoder\.(swin\.)?layernorm\.")
-"""Weights of the loss, and of Swin's own last norm: nothing that a detector computes."""
+UNUSED = re.compile(r"^criterion\.|encoder\.(swin\.)?layernorm\.|relative_position_index$")
+"""Weights of the loss and of Swin's own last norm, which no detection uses, and tables that are made anew."""
 
 
 class Mask2Former:

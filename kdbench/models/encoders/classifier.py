@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import ModelError
 from kdbench.models.checkpoint import Checkpoint, content_digest, read_json
-from kdbench.models.encoders.encoder import normalised
+from kdbench.models.encoders.encoder import exact, normalised
 from kdbench.models.file_hash import digest_of
 from kdbench.models.resizing import Filter, Resize
 
@@ -53,9 +53,7 @@ class ClassifierEncoder:
         return protocol(self._folder)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        with torch.inference_mode():
+        with exact():
             self._model(pixel_values=normalised(pixels.to(self._device), self._mean, self._std))
             return self._taken.pop().flatten(1).float().cpu()
 

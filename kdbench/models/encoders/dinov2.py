@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import ModelError
 from kdbench.models.checkpoint import Checkpoint
-from kdbench.models.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, normalised
+from kdbench.models.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, exact, normalised
 from kdbench.models.file_hash import sha256_of
 from kdbench.models.resizing import DIALECTS, Resize
 
@@ -73,9 +73,7 @@ class DinoV2Encoder:
         return protocol(self._weights, self.resize)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        with torch.inference_mode():
+        with exact():
             x = normalised(pixels.to(self._device), IMAGENET_MEAN, IMAGENET_STD)
             found: torch.Tensor = self._model(pixel_values=x).pooler_output
             return found.float().cpu()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -28,6 +30,25 @@ class ImageEncoder(Protocol):
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Features [N, dimension], float32 on the CPU, of pixels [N, 3, S, S] in 0..255 (see `resized`)."""
         ...
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Inference in whole float32.
+
+    On recent GPUs torch lets convolutions round their inputs to TF32 unless it is told not to, and
+    features then differ in the third digit.
+    """
+    import torch
+
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = False
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 def normalised(

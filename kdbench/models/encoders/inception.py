@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import ModelError
+from kdbench.models.encoders.encoder import exact
 from kdbench.models.encoders.inception_weights import digest
 from kdbench.models.resizing import Resize, dialect
 
@@ -58,7 +59,7 @@ class InceptionEncoder:
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
 
-        with torch.inference_mode():
+        with exact():
             x = pixels.to(self._device)
             x = x / 127.5 - 1 if _halved(self.resize) else (x - 128) / 128
             found: torch.Tensor = self._network(x.contiguous(memory_format=torch.channels_last))

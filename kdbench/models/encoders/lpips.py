@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdbench.errors import ModelError
+from kdbench.models.encoders.encoder import exact
 from kdbench.models.file_hash import digest_of, sha256_of
 from kdbench.models.requirements import require
 from kdbench.models.resizing import Resize
@@ -78,7 +79,7 @@ class LpipsEncoder:
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
 
-        with torch.inference_mode():
+        with exact():
             x = self._network.scaling_layer(pixels.to(self._device) / 127.5 - 1)
             parts = []
             for head, features in zip(self._network.lins, self._network.net(x), strict=True):

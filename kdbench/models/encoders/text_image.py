@@ -78,7 +78,7 @@ class _TextImage:
 
 
 class HuggingFaceClip(_TextImage):
-    """`transformers.CLIPModel` with the tokenizer in its folder."""
+    """`transformers.CLIPModel` with the tokenizer in its folder, or with another."""
 
     def __init__(
         self,
@@ -88,10 +88,12 @@ class HuggingFaceClip(_TextImage):
         *,
         activation: str = "quick_gelu",
         cut: Cut = "end of text kept",
+        tokens: Callable[[Sequence[str]], torch.Tensor] | None = None,
         resize: Resize = DIALECTS["clip"],
         device: str = "cpu",
     ) -> None:
-        """Read the weights in `folder`; `digest` is their sha256.
+        """Read the weights in `folder`; `digest` is their sha256. `tokens` makes ids [N, 77], padded
+        behind the end of the text, where the folder has no tokenizer; `cut` is then its own affair.
 
         Raises `ModelError` where the folder holds no CLIP, or one of another activation than `activation`.
         """
@@ -100,8 +102,10 @@ class HuggingFaceClip(_TextImage):
 
         try:
             model: Any = transformers.CLIPModel.from_pretrained(folder, local_files_only=True)
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True
+            self.tokenizer: Any = (
+                transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                if tokens is None
+                else None
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ModelError(f"{folder}: no CLIP of Hugging Face can be read ({error})") from error
@@ -110,7 +114,7 @@ class HuggingFaceClip(_TextImage):
             activation,
         )  # fmt: skip
         self.model = model.float().eval().to(device)
-        self.name, self.digest, self.cut = name, digest, cut
+        self.name, self.digest, self.cut, self.tokens = name, digest, cut, tokens
         self.resize, self.device = resize, device
         self.dimension = int(model.config.projection_dim)
 
@@ -123,6 +127,9 @@ class HuggingFaceClip(_TextImage):
         return _pooled(self.model.get_image_features(pixel_values=pixels))
 
     def _text(self, prompts: list[str]) -> torch.Tensor:
+        if self.tokens is not None:
+            ids = self.tokens(prompts).to(self.device)
+            return _pooled(self.model.get_text_features(input_ids=ids))
         context = self.model.config.text_config.max_position_embeddings
         kept: dict[str, Any] = (
             {} if self.cut == "bare" else {"truncation": True, "max_length": context}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,12 +46,13 @@ def openai(
     prefix: str = "",
     cut: Cut = "end of text kept",
     activation: str = "quick_gelu",
+    tokens: Callable[[Sequence[str]], torch.Tensor] | None = None,
 ) -> CosineJudge:
     """A judge on a CLIP of Hugging Face; without a `scale`, the model's own is used."""
     name = spec.weights[0]
     encoder = HuggingFaceClip(
         path_of(name), name, digest_of(name),
-        activation=activation, cut=cut, resize=spec.resize, device=device,
+        activation=activation, cut=cut, tokens=tokens, resize=spec.resize, device=device,
     )  # fmt: skip
     return CosineJudge(encoder, scale or Scale(encoder.logit_scale), prefix)
 

@@ -125,8 +125,14 @@ def _hpsv2(spec: JudgeSpec, device: str) -> Judge:
 
 def _pickscore(spec: JudgeSpec, device: str) -> Judge:
     from kdbench.models.judges import cosine
+    from kdbench.models.requirements import require
 
-    return cosine.openai(spec, None, device, activation="gelu")
+    require("open_clip", extra="images")
+    from open_clip import (
+        tokenize,  # the words of its authors' processor, which is another repository
+    )
+
+    return cosine.openai(spec, None, device, activation="gelu", tokens=tokenize)
 
 
 def _imagereward(spec: JudgeSpec, device: str) -> Judge:

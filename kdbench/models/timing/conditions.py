@@ -40,18 +40,19 @@ def of_gpu(device: NvmlDevice) -> dict[str, Any]:
     return {**device.conditions(), "others": device.other_processes()}
 
 
-def warnings(found: dict[str, Any]) -> list[str]:
-    """What of `conditions` makes timings doubtful, in words."""
+def warnings(*found: dict[str, Any]) -> list[str]:
+    """What of one or more `conditions` makes timings doubtful, in words, each thing said once."""
     said = []
-    busy = found["load_average"] - found["cores"]
-    if busy > 0:
+    busiest = max(found, key=lambda one: float(one["load_average"]))
+    if busiest["load_average"] > busiest["cores"]:
         said.append(
-            f"busy machine: load average {found['load_average']:g} on {found['cores']} cores"
+            f"busy machine: load average {busiest['load_average']:g} on {busiest['cores']} cores"
         )
-    gpu = found.get("gpu", {})
-    for other in gpu.get("others", ()):
-        held = "unknown memory" if other["bytes"] is None else f"{other['bytes'] / 2**30:.1f} GiB"
-        said.append(f"busy GPU: process {other['pid']} holds {held} on it")
-    if gpu.get("throttled_by"):
-        said.append(f"the GPU is throttled by its {', '.join(gpu['throttled_by'])}")
-    return said
+    for gpu in (one.get("gpu", {}) for one in found):
+        for other in gpu.get("others", ()):
+            held = other["bytes"]
+            memory = "unknown memory" if held is None else f"{held / 2**30:.1f} GiB"
+            said.append(f"busy GPU: process {other['pid']} holds {memory} on it")
+        if gpu.get("throttled_by"):
+            said.append(f"the GPU is throttled by its {', '.join(gpu['throttled_by'])}")
+    return list(dict.fromkeys(said))

@@ -93,12 +93,8 @@ def expert_share(model: Any) -> float:
 def active_parameters(model: Any) -> int:
     """Parameters that take part in a token: all, but of experts only the share that it is sent to."""
     share = expert_share(model)
-    return round(
-        sum(
-            weight.numel() * (share if _is_expert(name) else 1)
-            for name, weight in model.named_parameters()
-        )
-    )
+    counts = [(name, int(weight.numel())) for name, weight in model.named_parameters()]
+    return round(sum(count * (share if _is_expert(name) else 1) for name, count in counts))
 
 
 def _is_expert(name: str) -> bool:

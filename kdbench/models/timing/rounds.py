@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from kdbench.models.timing.clock import Clock
@@ -56,12 +56,14 @@ class Warmed:
 @dataclass(frozen=True, slots=True)
 class Round:
     """One round: `calls[name]` holds, for each call, the seconds from its beginning to each mark and
-    to its end (the last one). `order` is the order in which the subjects came.
+    to its end (the last one). `order` is the order in which the subjects came; `joules` the energy of each
+    one's calls together, where there was a meter.
     """
 
     index: int
     order: tuple[str, ...]
     calls: Mapping[str, list[list[float]]]
+    joules: Mapping[str, float] = field(default_factory=dict)
 
     def seconds(self, name: str, mark: int = -1) -> float:
         """Mean over the round's calls of `name`, to `mark` (an index into a call's marks)."""
@@ -106,22 +108,28 @@ def interleaved(
     indices: Iterable[int],
     seed: int,
     repeats: Mapping[str, int] | None = None,
+    meter: Callable[[], float] | None = None,
 ) -> Iterator[Round]:
     """Rounds in which every subject is timed, `repeats` calls of each in a row (default: one).
 
     The order within a round is drawn from (`seed`, its index), so a round that is measured later has
     the order that it would have had. What changes from round to round (clocks, temperature, a neighbour)
-    falls on all subjects of a round alike, so ratios within rounds are free of it.
+    falls on all subjects of a round alike, so ratios within rounds are free of it. `meter` reads a counter
+    of energy in joules.
     """
     for index in indices:
         order = list(subjects)
         random.Random(f"{seed}:{index}").shuffle(order)
         calls: dict[str, list[list[float]]] = {}
+        joules: dict[str, float] = {}
         with _undisturbed():
             for subject in order:
                 count = repeats[subject.name] if repeats else 1
+                before = meter() if meter else 0.0
                 calls[subject.name] = [timed(subject, clock) for _ in range(count)]
-        yield Round(index, tuple(subject.name for subject in order), calls)
+                if meter:
+                    joules[subject.name] = meter() - before
+        yield Round(index, tuple(subject.name for subject in order), calls, joules)
 
 
 @contextmanager

@@ -7,15 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from kdbench.errors import ModelError
-from kdbench.metrics.roofline import Work
+from kdbench.metrics.roofline import Ceilings, Work
+from kdbench.models.timing.ceilings import ceilings
 from kdbench.models.timing.clock import Clock, clock_for
 from kdbench.models.timing.flop_count import active_parameters, expert_share, text_flops
 
 Compile = Literal[
     "none", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
 ]
+_COUNTED: WeakKeyDictionary[Any, dict[tuple[int, int], tuple[int, int]]] = WeakKeyDictionary()
+"""FLOPs of models by prompt and context, as counting them takes longer than a small model's run."""
+
 PREFILL, FIRST_TOKEN, END = 0, 1, 2
 """Marks of a run: the prompt has passed the model; its first new token is chosen; all are."""
 
@@ -62,6 +67,8 @@ class Decoder:
         self._forward = forward or model
         keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._last = {"logits_to_keep": 1} if keeps else {}
+        said = getattr(model, "generation_config", None)
+        self._start = getattr(said, "decoder_start_token_id", None) or 0
         self._cache: Any = None
         self._encoded: Any = None
 
@@ -70,8 +77,7 @@ class Decoder:
         if self.encoder_decoder:
             self._encoded = self.model.get_encoder()(input_ids=ids)
             self._cache = None
-            start = self.model.config.decoder_start_token_id or 0
-            return self.step(ids[:, :1] * 0 + start)
+            return self.step(ids[:, :1] * 0 + self._start)
         output = self._forward(input_ids=ids, past_key_values=cache, use_cache=True, **self._last)
         self._cache = output.past_key_values
         return output.logits[:, -1]
@@ -106,9 +112,7 @@ class TextRun:
         generator = torch.Generator().manual_seed(seed)
         ids = torch.randint(0, vocabulary, (shape.batch, shape.prompt_tokens), generator=generator)
         self._ids = ids.to(model.device)
-        forward = None
-        if how.compile != "none":
-            forward = torch.compile(model.forward, mode=how.compile)
+        forward = None if how.compile == "none" else _compiled(model, how.compile)
         self._decoder = Decoder(model, forward)
         self._static: Any = None
         if how.cache == "static":
@@ -130,6 +134,16 @@ class TextRun:
             for _ in range((new_tokens or self.shape.new_tokens) - 1):
                 token = self._decoder.step(token).argmax(-1, keepdim=True)
 
+    @property
+    def device(self) -> str:
+        return str(self.model.device)
+
+    def ceilings(self) -> Ceilings:
+        """What the model's device can do in the model's dtype with the threads that run now."""
+        import torch
+
+        return ceilings(self.device, self.model.dtype, torch.get_num_threads())
+
     def work(self) -> TextWork:
         """What the run has to do at the least.
 
@@ -139,7 +153,12 @@ class TextRun:
         shape = self.shape
         steps = shape.new_tokens - 1
         middle = shape.prompt_tokens + 1 + steps // 2
-        prompt, token = text_flops(self.model, shape.prompt_tokens, middle)
+        counted = _COUNTED.setdefault(self.model, {})
+        if (shape.prompt_tokens, middle) not in counted:
+            counted[shape.prompt_tokens, middle] = text_flops(
+                self.model, shape.prompt_tokens, middle
+            )
+        prompt, token = counted[shape.prompt_tokens, middle]
         weights, cache = self._weight_bytes(), cache_bytes_per_token(self.model) * shape.batch
         return TextWork(
             Work(prompt * shape.batch, weights + cache * shape.prompt_tokens),
@@ -151,14 +170,25 @@ class TextRun:
         embedding = model.get_input_embeddings().weight
         output = model.get_output_embeddings()
         tied = output is not None and output.weight is embedding
-        total = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-        if not tied:  # of an embedding only the tokens' own rows are read
-            total -= embedding.numel() * embedding.element_size()
-        if expert_share(model) < 1:
-            count = sum(weight.numel() for weight in model.parameters())
-            idle = (count - active_parameters(model)) / count
-            return total * min(1.0, (1 - idle) * self.shape.batch)
-        return float(total)
+        read = [one for one in model.parameters() if tied or one is not embedding]
+        total = float(sum(one.numel() * one.element_size() for one in read))
+        if expert_share(model) == 1:  # of an embedding only the tokens' own rows are read
+            return total
+        active = active_parameters(model) / sum(one.numel() for one in model.parameters())
+        return total * min(1.0, float(active) * self.shape.batch)
+
+
+def _compiled(model: Any, mode: str) -> Callable[..., Any]:
+    import torch
+
+    compiled: Callable[..., Any] = torch.compile(model.forward, mode=mode)
+    begin: Callable[[], None] = torch.compiler.cudagraph_mark_step_begin
+
+    def forward(**given: Any) -> Any:
+        begin()  # what the step before returned may be overwritten
+        return compiled(**given)
+
+    return forward
 
 
 def cache_bytes_per_token(model: Any) -> float:

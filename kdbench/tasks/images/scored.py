@@ -152,8 +152,8 @@ class Images(ModelTask):
         requests = self.conditions.requests(items, context)
         images = model.generate_images(requests)
         seen = self._look(images, [request.prompt for request in requests])
-        if context.folder is not None:
-            self._keep(context.folder, items, images, seen)
+        if context.artifacts is not None:
+            self._keep(context.artifacts, items, images, seen)
         each = self.params.per_prompt
         return [
             self._sample(item, model.steps, images[i * each : (i + 1) * each], seen, i * each)
@@ -163,14 +163,14 @@ class Images(ModelTask):
     def summarise(self, samples: Sequence[Sample], context: Context) -> Mapping[str, Summary]:
         from kdbench.tasks.images.set_scores import FeatureSet, labels_of, score
 
-        assert context.folder is not None
+        assert context.artifacts is not None
         places = [place for sample in samples for place in self._places(sample.index)]
         clusters = [sample.cluster for sample in samples for _ in range(self.params.per_prompt)]
         labels, count = labels_of(clusters), len(set(clusters))
         found: dict[str, Summary] = {}
         for name, asked in self._whole.items():
             encoder = self._look.encoders[name]
-            rows = FeatureStore(context.folder, name, encoder.dimension).read(places)
+            rows = FeatureStore(context.artifacts, name, encoder.dimension).read(places)
             reference = self._reference(name) if any(a.kind.reference for a in asked) else None
             given = FeatureSet(rows, labels, count, reference)
             for one in asked:
@@ -184,8 +184,10 @@ class Images(ModelTask):
         found = {}
         for name, asked in self._whole.items():
             for one in asked:
-                if one.kind.name in ("fid", "frechet") and context.folder is not None:
-                    store = FeatureStore(context.folder, name, self._look.encoders[name].dimension)
+                if one.kind.name in ("fid", "frechet") and context.artifacts is not None:
+                    store = FeatureStore(
+                        context.artifacts, name, self._look.encoders[name].dimension
+                    )
                     value = frechet_so_far(store, self._reference(name))
                     if value is not None:
                         found[one.metrics[0].name] = value

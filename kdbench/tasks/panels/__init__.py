@@ -6,13 +6,18 @@ from pathlib import Path
 
 from kdbench.tasks.panel import Panel
 from kdbench.tasks.panels import (
+    acceptance,
     categories,
     contact_sheet,
     divergence,
     infinity,
+    latency_grid,
     lengths,
+    memory,
     quality,
     reliability,
+    roofline,
+    speedup,
     spending,
 )
 
@@ -54,6 +59,28 @@ FIDELITY = [
     ),
 ]
 
+SPECULATIVE = [
+    Panel(
+        "acceptance",
+        "As the teacher's draft model",
+        "Tokens per pass of the teacher when a student drafts for it, by the length of the chain; all "
+        "students of the teacher on the same texts",
+        _HERE / "acceptance.js",
+        acceptance.data,
+    ),
+]
+
+SPECULATIVE_LOOP = [
+    Panel(
+        "speedup",
+        "Speed-up as a draft model",
+        "How much faster the teacher writes with the student's drafts: measured against plain generation on "
+        "the same prompts, and predicted from acceptance and the cost of single steps",
+        _HERE / "speedup.js",
+        speedup.data,
+    ),
+]
+
 SAMPLED = [
     Panel(
         "spending",
@@ -62,6 +89,37 @@ SAMPLED = [
         "both are right equally often",
         _HERE / "spending.js",
         spending.data,
+    ),
+]
+
+EFFICIENCY = [
+    Panel(
+        "latency-grid",
+        "Latency grid",
+        "Teacher and student at each shape (rows x prompt + new tokens), medians of interleaved rounds, and "
+        "the speed-up with its interval",
+        _HERE / "latency_grid.js",
+        latency_grid.data,
+        whole=True,
+    ),
+    Panel(
+        "roofline",
+        "Roofline",
+        "Achieved FLOP/s of prompt and decoding against operations per byte, under the ceilings that were "
+        "measured on the same machine; a point under the slope waits for memory",
+        _HERE / "roofline.js",
+        roofline.data,
+        whole=True,
+    ),
+]
+
+FOOTPRINT = [
+    Panel(
+        "memory",
+        "Memory by phase",
+        "What weights, cache and activations of one run take, in a process of its own",
+        _HERE / "memory.js",
+        memory.data,
     ),
 ]
 

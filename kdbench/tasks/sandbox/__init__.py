@@ -1,9 +1,9 @@
 """A room with walls, in which generated programs run against their tests.
 
     kdbench ──> warden ──> candidate   the generated program; sees questions, never tests
-                     └───> judge       the tests; sees plain values, never the program
+                     └───> judge       the tests; sees plain values, runs none of the program
 
-`runs` starts a warden for each program. The warden (`warden`, `kernel`, `seccomp`) builds a root of its own
+`runs` asks a warden to run a program. The warden (`warden`, `kernel`, `seccomp`) builds a root of its own
 and puts two processes behind the same walls, each alone in its world. They share one pipe (`wire`). The
 `candidate` answers calls on it; the `judge` makes them, compares, and alone holds the channel that a verdict
 comes back on.

@@ -64,10 +64,7 @@ def _reply(module: ModuleType, asked: Any, objects: list[Any], keep: Any) -> Any
     if kind == "name":
         if asked["name"] not in module.__dict__:
             return {"missing": True}
-        value = module.__dict__[asked["name"]]
-        if isinstance(value, ModuleType):
-            return {"module": value.__name__}
-        return {"value": encode(value, keep)}
+        return {"value": encode(module.__dict__[asked["name"]], keep)}
     target = objects[asked["of"]]
     if kind == "call":
         args = decode(asked["args"], objects.__getitem__)

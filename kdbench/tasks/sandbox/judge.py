@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from kdbench.tasks.sandbox.wire import WireError, decode, encode, receive, send
 
@@ -101,7 +101,7 @@ def _exception(name: str, words: str) -> Exception:
     return ProgramError(f"{name}: {words}")
 
 
-def main() -> None:
+def main() -> NoReturn:
     with os.fdopen(0, "rb", closefd=False) as file:
         job = json.loads(file.read())
     os.dup2(1, 0)
@@ -143,13 +143,13 @@ def _run(job: dict[str, Any]) -> None:
         exec(compile(job["preamble"], "preamble.py", "exec", dont_inherit=True), space)
     trees = [ast.parse(test, "tests.py") for test in job["tests"]]
     for name in [*job["entries"], *_unknown(trees, {*space, *job["entries"]})]:
+        if name in sys.stdlib_module_names and name not in job["entries"]:
+            space[name] = importlib.import_module(name)
+            continue
+        space.pop(name, None)
         reply = _ask({"do": "name", "name": name})
         if "value" in reply:
             space[name] = decode(reply["value"], Afar)
-        elif reply.get("module") in sys.stdlib_module_names:
-            space[name] = importlib.import_module(reply["module"])
-        else:
-            space.pop(name, None)
     for tree in trees:
         exec(compile(tree, "tests.py", "exec", dont_inherit=True), space)
 

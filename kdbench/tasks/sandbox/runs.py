@@ -9,8 +9,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Timer
 from typing import Any
 
 from kdbench.errors import TaskError
@@ -67,24 +70,39 @@ def judge(programs: Sequence[Program], limits: Limits) -> list[Verdict]:
 
     Raises `TaskError` where a room can't be built; no program has then run outside one.
     """
+    at_once = max(1, min(cpu_count(), len(programs)))
     with (
         tempfile.TemporaryDirectory(prefix="kdbench-room-") as root,
-        ThreadPoolExecutor(max(1, min(cpu_count(), len(programs)))) as pool,
+        ExitStack() as stack,
+        ThreadPoolExecutor(at_once) as pool,
     ):
-        return list(pool.map(lambda program: _judge(program, limits, root), programs))
+        free: SimpleQueue[Warden] = SimpleQueue()
+        for _ in range(at_once):
+            free.put(stack.enter_context(Warden()))
+
+        def one(program: Program) -> Verdict:
+            warden = free.get()
+            try:
+                return _verdict(warden, program, limits, root)
+            finally:
+                free.put(warden)
+
+        return list(pool.map(one, programs))
 
 
-def _judge(program: Program, limits: Limits, root: str) -> Verdict:
+def _verdict(warden: Warden, program: Program, limits: Limits, root: str) -> Verdict:
     tests = {"tests": program.tests, "entries": program.entries, "preamble": program.preamble}
-    job = {
-        "program": program.source,
-        "tests": json.dumps(tests),
-        "root": root,
-        "python": _python(),
-        "shown": shown(),
-        **asdict(limits),
-    }
-    told = _ask_warden(job, limits.wall_seconds + _SPARE)
+    told = warden.ask(
+        {
+            "program": program.source,
+            "tests": json.dumps(tests),
+            "root": root,
+            "python": _python(),
+            "shown": shown(),
+            **asdict(limits),
+        },
+        limits.wall_seconds + _SPARE,
+    )
     if "broken" in told:
         raise TaskError(f"generated code can't be run here: {told['broken']}. {REMEDY}")
     return Verdict(told["verdict"], told["why"], told["compiled"], told["cpu"], told["wall"])
@@ -97,27 +115,44 @@ REMEDY = (
 )
 
 
-def _ask_warden(job: dict[str, Any], seconds: float) -> dict[str, Any]:
-    if sys.platform != "linux":
-        return {"broken": f"no namespaces on {sys.platform}"}
-    start = "from kdbench.tasks.sandbox.warden import main; main()"
-    try:
-        done = subprocess.run(
-            [_python(), "-S", "-s", "-P", "-c", start],
-            input=json.dumps(job).encode(),
-            env={"PYTHONPATH": str(_PACKAGES), "LANG": "C.UTF-8"},
-            capture_output=True,
-            timeout=seconds,
-            start_new_session=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return {"broken": f"its warden did not answer within {seconds:g} s"}
-    if done.returncode or not done.stdout:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        return {"broken": f"its warden failed ({''.join(last) or done.returncode})"}
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+class Warden:
+    """The process that builds rooms, one at a time; it ends with this one, and they with it."""
+
+    def __enter__(self) -> Warden:
+        if sys.platform != "linux":
+            raise TaskError(f"generated code can't be run on {sys.platform}. {REMEDY}")
+        start = "from kdbench.tasks.sandbox.warden import main; main()"
+        try:
+            self._process = subprocess.Popen(
+                [_python(), "-S", "-s", "-P", "-c", start],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={"PYTHONPATH": str(_PACKAGES), "PYTHONHASHSEED": "0", "LANG": "C.UTF-8"},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TaskError(f"generated code can't be run here: {error}. {REMEDY}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self, job: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """What became of a job; "broken" where the warden does not answer in time."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        clock = Timer(seconds, self._process.kill)
+        clock.start()
+        try:
+            self._process.stdin.write(json.dumps(job).encode() + b"\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        finally:
+            clock.cancel()
+        told: dict[str, Any] = json.loads(line) if line else {"broken": "its warden has gone"}
+        return told
 
 
 def _python() -> str:

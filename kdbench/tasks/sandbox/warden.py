@@ -1,7 +1,7 @@
 """Builds the walls, puts candidate and judge behind them, watches the clock, and reports.
 
-A process for each program: `main` reads a job (JSON) from standard input and writes one line to standard
-output: a verdict, or which wall could not be built ("broken").
+`main` reads jobs (a line of JSON each) from standard input and answers with a line each: a verdict, or which
+wall could not be built ("broken"). A fork does each job, so that nothing is left of it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kdbench.tasks.sandbox import kernel, seccomp
+from kdbench.tasks.sandbox import judge, kernel, seccomp
 
-_INSIDE = ("wire", "candidate", "judge")
+_INSIDE = ("wire", "candidate")
 _UIDS = range(61184, 65520)
 """Where systemd takes the users of a service from: they belong to nobody (root only)."""
 
@@ -43,19 +43,31 @@ class Inmate:
 
 
 def main() -> None:
-    job = json.loads(sys.stdin.buffer.read())
-    report = os.dup(1)
-    try:
-        told = _run(job)
-    except OSError as error:
-        told = {"broken": error.strerror or str(error)}
-    os.write(report, json.dumps(told).encode())
-
-
-def _run(job: dict[str, Any]) -> dict[str, Any]:
     kernel.die_with_parent(signal.SIGKILL)
     with suppress(OSError):  # out of memory, these go first
         Path("/proc/self/oom_score_adj").write_text("1000")
+    for line in sys.stdin.buffer:
+        pid = os.fork()
+        if not pid:
+            _report(line)
+        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+            os.write(1, json.dumps({"broken": "its warden failed"}).encode() + b"\n")
+
+
+def _report(line: bytes) -> NoReturn:
+    kernel.die_with_parent(signal.SIGKILL)
+    try:
+        told = _run(json.loads(line))
+    except OSError as error:
+        told = {"broken": error.strerror or str(error)}
+    except BaseException:  # noqa: BLE001 - this fork must not go on as its parent
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+    os.write(1, json.dumps(told).encode() + b"\n")
+    os._exit(0)
+
+
+def _run(job: dict[str, Any]) -> dict[str, Any]:
     uid = _separate()
     _build_root(job)
     calls = seccomp.program()
@@ -67,7 +79,7 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
     )
     began = time.monotonic()
     candidate = _start(job, "candidate", [program, theirs.fileno()], uid, calls)
-    judge = _start(job, "judge", [tests, ours.fileno(), verdict_write], uid, calls)
+    judging = _start(job, "judge", [tests, ours.fileno(), verdict_write], uid, calls)
     theirs.close()
     ours.close()
     os.close(verdict_write)
@@ -77,7 +89,7 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
     found = json.loads(verdict) if verdict else {"verdict": "ended", "why": "", "compiled": True}
     # a program that has hung up is given a moment to end, since how it ends is told
     patience = _GRACE if verdict and found["verdict"] == "ended" else 0.0
-    judged, _ = _ended(judge, _GRACE if verdict else 0.0)
+    judged, _ = _ended(judging, _GRACE if verdict else 0.0)
     ended, used = _ended(candidate, patience)
     told = _told(found, late, ended, used, job)
     if _NEVER_BEGAN in (os.waitstatus_to_exitcode(judged), *([] if found["compiled"] else [
@@ -214,7 +226,10 @@ def _become(
         kernel.drop_capabilities()
         kernel.die_with_parent(signal.SIGKILL)  # after the change of user, which forgets it
         kernel.filter_calls(calls)
-        start = f"from kdbench.tasks.sandbox.{role} import main; main()"
+        if role == "judge":  # needs no interpreter of its own: the tests are no stranger's
+            os.environ.clear()
+            judge.main()
+        start = "from kdbench.tasks.sandbox.candidate import main; main()"
         os.execve(
             job["python"],
             [job["python"], "-S", "-s", "-B", "-P", "-c", start],

@@ -159,6 +159,50 @@ class ParityPair(PairTask):
         ]
 
 
+@task("parity.echo")
+class ParityEcho(ParityPair):
+    """Rests on the answers that the teacher has given to `parity`."""
+
+    about = "share of the teacher's stored answers that the student repeats"
+    same_tokenizer = False
+    timing = False
+
+    @classmethod
+    def panels(cls) -> Sequence[Panel]:
+        return []
+
+    @property
+    def label(self) -> str:
+        return "parity.echo/same"
+
+    def metrics(self) -> list[Metric]:
+        return [
+            Metric("echo", "fraction", "higher", "answers repeated"),
+            Metric(
+                "letters", "characters", "lower", "letters per answer", "weighted_mean",
+                compared=True,
+            ),
+        ]  # fmt: skip
+
+    def basis(self) -> ModelTask:
+        return Parity(self.params, self.folder)
+
+    def measure(
+        self, teacher: Any, student: Any, items: Sequence[Item], context: Context
+    ) -> list[Sample]:
+        answers = student.generate_text([Prompt(item.payload, ("\n",), 4) for item in items])
+        return [
+            Sample(
+                item.id, item.index, item.cluster,
+                {
+                    "echo": float(answer.text == context.basis[item.id].output),
+                    "letters": [len(answer.text), 1],
+                },
+            )
+            for item, answer in zip(items, answers, strict=True)
+        ]  # fmt: skip
+
+
 @task("parity.speed")
 class ParitySpeed(PairTask):
     version = 1

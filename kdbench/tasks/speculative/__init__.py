@@ -1,0 +1,1 @@
+"""The speculative family: what a student is worth as its teacher's draft model."""
