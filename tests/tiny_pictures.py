@@ -1,4 +1,4 @@
-"""Image generators, classifiers and sets of images, all small and random, saved in their libraries' layouts."""
+"""Image generators, classifiers and sets of images, all small and random, as their libraries save them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def save_digit_generator(
 
 
 def save_text_to_image(folder: Path, *, seed: int = 0) -> Path:
-    """A Stable Diffusion of a few thousand weights: text tower, autoencoder and network of its own classes."""
+    """A Stable Diffusion of a few thousand weights: text tower, autoencoder and network."""
     import torch
     from diffusers import (
         AutoencoderKL,

@@ -209,10 +209,14 @@ def _of_pair(
     if gate.kind == "no_worse_than":
         return claim(*_no_worse(gate, setting, board, metric, pair))
     kind = gate.kind if gate.kind != "value" else suffix
+    if metric.aggregation == OWN:
+        name = f"{metric.name}.{kind}" if kind else metric.name
+        role = "pair" if kind else "student"
+        return claim(_from_table(gate, setting, board, pair["name"], name, role))
     if kind == "":
         return claim(_value(gate, setting, board, metric, student))
     if kind not in ("retention", "gap", "ratio", *_FLIPS):
-        return claim(_from_table(gate, setting, board, pair["name"]))
+        return claim(_from_table(gate, setting, board, pair["name"], gate.metric))
     if board.trouble(teacher):
         return claim(Missing(board.trouble(teacher)), teacher)
     key = (board, metric.name, kind, teacher, student, gate.where)
@@ -321,7 +325,7 @@ def _own_of_pair(
     if cell["status"] != "done":
         return Missing(f"{board.label} on {name}: {cell['reason']}")
     if metric.name in cell["summary"]:
-        return _from_table(gate, setting, board, name)
+        return _from_table(gate, setting, board, name, gate.metric)
     if gate.kind == "no_worse_than":
         if setting.replacement is None and "/" not in (gate.baseline or ""):
             return Missing(f"{metric.name} belongs to pairs: compare it with earlier results")
@@ -340,13 +344,18 @@ def _own_of_pair(
     return _alone(metric, answers, gate)
 
 
-def _from_table(gate: Gate, setting: Setting, board: Board, pair: str) -> Evidence | Missing:
+def _from_table(
+    gate: Gate, setting: Setting, board: Board, pair: str, metric: str, role: str = "pair"
+) -> Evidence | Missing:
     """A number that the table holds and samples do not give back."""
-    row = next((row for row in setting.results.rows() if _is(row, gate, board, pair)), None)
+    if gate.where:
+        return Missing(f"{metric} is a number of the whole set; `where` can't choose a part of it")
+    wanted = (board.label, board.protocol, pair, metric, role)
+    row = next((row for row in setting.results.rows() if _place(row) == wanted), None)
     if row is None:
-        return Missing(f"no row of {gate.metric} on {board.label} for {pair}")
+        return Missing(f"no row of {metric} on {board.label} for {pair}")
     if row.value is None or row.ci_low is None or row.ci_high is None:
-        return Missing(f"{gate.metric} on {board.label} for {pair}: {row.reason or 'no interval'}")
+        return Missing(f"{metric} on {board.label} for {pair}: {row.reason or 'no interval'}")
     return stated(
         row.value,
         row.ci_low,
@@ -358,10 +367,8 @@ def _from_table(gate: Gate, setting: Setting, board: Board, pair: str) -> Eviden
     )
 
 
-def _is(row: Row, gate: Gate, board: Board, pair: str) -> bool:
-    return (row.task, row.protocol, row.pair, row.metric, row.role) == (
-        board.label, board.protocol, pair, gate.metric, "pair",
-    )  # fmt: skip
+def _place(row: Row) -> tuple[str, ...]:
+    return (row.task, row.protocol, row.pair, row.metric, row.role)
 
 
 def _check_margin(gate: Gate, evidence: Evidence | Missing) -> None:

@@ -210,7 +210,7 @@ def _fuse(pipeline: Any, lora: Path, scale: float) -> None:
 
 def _arguments(pipeline: Any, params: DiffusersParams, folder: Path) -> dict[str, Any]:
     """What every call of the pipeline is given besides its conditions."""
-    asked = {
+    asked: dict[str, Any] = {
         "num_inference_steps": params.steps if params.timesteps is None else None,
         "timesteps": params.timesteps,
         "guidance_scale": params.guidance,

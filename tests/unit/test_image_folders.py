@@ -1,4 +1,4 @@
-"""Images made elsewhere: read without guessing, matched with their prompts, refused where they don't match."""
+"""Images made elsewhere: read without guessing, matched with their prompts, refused where they don't fit."""
 
 from __future__ import annotations
 

@@ -183,9 +183,13 @@ def test_a_folder_that_can_not_be_used_is_told_before_it_is_loaded(
     shutil.copytree(digits, folder)
     damage(folder)
     adapter = _adapter(folder)
-    with pytest.raises(ModelError, match=message):
+
+    def look() -> None:
         adapter.check()
         adapter.fingerprint()
+
+    with pytest.raises(ModelError, match=message):
+        look()
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ KINDS: Mapping[str, ScoreKind] = {
                 _of_set("density", "ratio", "higher", "real balls around a generated image, over k = 5"),
                 _of_set("coverage", "fraction", "higher", "real balls with a generated image in them, k = 5"),
             ),
-            100, "clean",
+            50, "clean",
         ),
         ScoreKind(
             "precision_recall",
@@ -87,7 +87,7 @@ KINDS: Mapping[str, ScoreKind] = {
                 _of_set("precision_k3", "fraction", "higher", "as Kynkaanniemi et al., k = 3, closed balls"),
                 _of_set("recall_k3", "fraction", "higher", "as Kynkaanniemi et al., k = 3, closed balls"),
             ),
-            100, "clean",
+            50, "clean",
         ),
         ScoreKind(
             "cmmd", (_of_set("cmmd", "1000 MMD^2", "lower", "CLIP embeddings, Gaussian kernel of width 10"),),
