@@ -193,6 +193,6 @@ def validate(
         raise SuiteError(problems)
     plan = plan_of(loaded, results_root(loaded, results))
     print_plan(plan, as_json)
-    blocked = [cell for cell in plan.cells if cell.problem]
+    blocked = [cell for cell in plan.cells if cell.problem and not cell.skipped]
     if blocked and not plan.downloads:
         raise typer.Exit(EXIT_USAGE)

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from kdbench import registry
 from kdbench.errors import SettingsConflictError, UnknownNameError
 from kdbench.models.protocols import ABOUT_VERBS
@@ -78,7 +80,13 @@ def _bound(cls: type[Task], value: str) -> Task | None:
         return None
     if value and cls.shorthand is None:
         raise UnknownNameError(f"the task {cls.name!r} takes nothing after a slash")
-    params = cls.Params.model_validate({cls.shorthand: value} if value else {})
+    try:
+        params = cls.Params.model_validate({cls.shorthand: value} if value else {})
+    except ValidationError as error:
+        if not value:
+            return None  # which of its parameters it needs depends on the others
+        reason = "; ".join(str(one["msg"]) for one in error.errors())
+        raise UnknownNameError(f"{cls.name}/{value}: {reason}") from error
     members = cls.expand(params, Path.cwd())
     return cls(members[0], Path.cwd())
 

@@ -143,20 +143,20 @@ def _prdc(k: int, inclusive: bool) -> Callable[[FeatureSet], list[Summary]]:
     return scored
 
 
+_NO_EMBEDDINGS = (
+    "the reference holds mean and covariance of embeddings as they are, and CMMD needs them at unit length; "
+    "make it with `kdbench reference make --features`"
+)
+
+
 def _cmmd(given: FeatureSet) -> list[Summary]:
     from kdbench.metrics.cmmd import cmmd_of_folds, normalised
     from kdbench.metrics.moments import Moments
 
     assert given.reference is not None
-    reference = given.reference
-    if reference.features is not None:
-        real = Moments.of(normalised(reference.rows()))
-    else:
-        mean, covariance = reference.gaussian()
-        count = reference.count or 0
-        real = Moments.from_arrays(
-            {"count": count, "mean": mean, "scatter": covariance * (count - 1)}
-        )
+    if given.reference.features is None:
+        return [Summary(None, reason=_NO_EMBEDDINGS)]
+    real = Moments.of(normalised(given.reference.rows()))
     return [_folded(cmmd_of_folds(given.moments(normalised=True), real, given.clusters), given)]
 
 
