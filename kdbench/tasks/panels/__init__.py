@@ -17,6 +17,7 @@ from kdbench.tasks.panels import (
     quality,
     reliability,
     roofline,
+    serving_load,
     speedup,
     spending,
 )
@@ -151,3 +152,15 @@ IMAGES = [
 ]
 
 EQUAL_NOISE = [_SHEET]
+
+SERVING = [
+    Panel(
+        "serving-load",
+        "Under load",
+        "Teacher and student behind their servers at each load, medians of interleaved rounds; an open load's "
+        "latency counts from when a request was due",
+        _HERE / "serving_load.js",
+        serving_load.data,
+        whole=True,
+    ),
+]
