@@ -6,6 +6,7 @@ latency", GenAI-Perf gives that name to what is `time_per_output_token` here.
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def time_per_output_token(end_to_end: float, first: float, tokens: int) -> float | None:
@@ -18,7 +19,7 @@ def time_per_output_token(end_to_end: float, first: float, tokens: int) -> float
 
 def gaps(stamps: Sequence[float]) -> list[float]:
     """Seconds between chunks that follow each other."""
-    return [after - before for before, after in zip(stamps, stamps[1:], strict=False)]
+    return [after - before for before, after in pairwise(stamps)]
 
 
 def poisson_arrivals(rate: float, count: int, seed: str) -> list[float]:

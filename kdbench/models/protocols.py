@@ -97,6 +97,14 @@ class Generated:
     ids: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """The most probable class of an image, by its place in the model's outputs, and all probabilities."""
+
+    label: int
+    probabilities: tuple[float, ...]
+
+
 @runtime_checkable
 class ScoresText(Protocol):
     def score_text(self, requests: Sequence[Continuation]) -> list[Scored]: ...

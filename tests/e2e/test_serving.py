@@ -102,7 +102,7 @@ def test_llama_cpps_server_streams_counts_and_ignores_an_end_of_text(tmp_path: P
     file = tiny_models.save_gguf(tiny_models.save_model(tmp_path / "m"), tmp_path / "tiny.gguf")
     with llama_server(file, 96, threads=1) as url:
         samples = measured(12)
-        with pytest.raises(ModelError, match="teacher: .*HTTP 400.*about 500 tokens of prompt"):
+        with pytest.raises(ModelError, match=r"teacher: .*HTTP 400.*about 500 tokens of prompt"):
             measured(500)
     for sample in samples:
         assert sample.scores["failures.teacher"] == sample.scores["failures.student"] == [0, 2]

@@ -1,4 +1,4 @@
-"""`efficiency.serving` on servers whose waits are known: what each number means, and every kind of trouble."""
+"""`efficiency.serving` on servers whose waits are known: what each number means, and trouble of every kind."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def test_latency_of_an_open_load_counts_from_when_a_request_was_due() -> None:
 
 def test_an_open_load_shows_the_queue_that_a_closed_one_hides() -> None:
     def p50(own: EfficiencyServing) -> float:
-        with serving(ScriptedServer(first=0.04, slots=1)) as one:
-            with serving(ScriptedServer()) as other:
-                samples = measured(own, one.load(), other.load())
+        slow = ScriptedServer(first=0.04, slots=1)
+        with serving(slow), serving(ScriptedServer()) as other:
+            samples = measured(own, slow.load(), other.load())
         return aggregate("p50", [sample.scores["ttft.teacher"] for sample in samples]).value
 
     alone = p50(task(concurrency=[1], requests=4, new_tokens=2))
@@ -129,7 +129,9 @@ def test_poisson_arrivals_have_the_rate_and_the_spread_of_a_poisson_process() ->
 
 
 def test_each_word_is_its_formula() -> None:
-    params = ServingParams(concurrency=[2], max_ttft=1.5, max_tpot=0.3, percentiles=[90], new_tokens=5)
+    params = ServingParams(
+        concurrency=[2], max_ttft=1.5, max_tpot=0.3, percentiles=[90], new_tokens=5
+    )
     requests = [
         streamed(1.0, 0.25, 5),
         streamed(1.0, 0.5, 5, due=1.0),  # too slow a token
@@ -149,15 +151,17 @@ def test_each_word_is_its_formula() -> None:
 def test_one_token_has_no_time_per_token_and_keeps_every_limit_on_it() -> None:
     assert time_per_output_token(3.0, 1.0, 1) is None
     assert time_per_output_token(3.0, 1.0, 5) == 0.5
-    assert meets(1.0, None, 2.0, 0.1) and meets(1.0, 0.1, 1.0, 0.1) and not meets(1.1, 0.1, 1.0, None)
+    assert (
+        meets(1.0, None, 2.0, 0.1) and meets(1.0, 0.1, 1.0, 0.1) and not meets(1.1, 0.1, 1.0, None)
+    )
 
 
 def test_requests_that_fail_are_counted_and_not_sent_again() -> None:
     own = task(concurrency=[1], requests=4, rounds=6)
-    with serving(ScriptedServer()) as one:
-        with serving(ScriptedServer(status=429, every=4, spared=2)) as other:
-            samples = measured(own, one.load(), other.load())
-            sent = sum(body["max_tokens"] == 3 for body in other.asked)
+    other = ScriptedServer(status=429, every=4, spared=2)
+    with serving(ScriptedServer()) as one, serving(other):
+        samples = measured(own, one.load(), other.load())
+        sent = sum(body["max_tokens"] == 3 for body in other.asked)
     found = rows(own, samples)
     failures = found["failures.student"]
     assert failures.value == pytest.approx(0.25)
@@ -195,9 +199,12 @@ def test_an_endpoint_in_trouble_is_named_before_the_load_begins(
     server: ScriptedServer, params: dict[str, Any], said: str
 ) -> None:
     own = task()
-    with serving(ScriptedServer()) as good, serving(server) as bad:
-        with pytest.raises(ModelError, match=f"student: .*{said}"):
-            measured(own, good.load(), bad.load(**params))
+    with (
+        serving(ScriptedServer()) as good,
+        serving(server) as bad,
+        pytest.raises(ModelError, match=f"student: .*{said}"),
+    ):
+        measured(own, good.load(), bad.load(**params))
 
 
 def test_an_endpoint_that_is_down_is_named() -> None:
@@ -205,7 +212,9 @@ def test_an_endpoint_that_is_down_is_named() -> None:
     with serving(ScriptedServer()) as good:
         with serving(ScriptedServer()) as gone:
             lost = gone.load()
-        with pytest.raises(ModelError, match="teacher: .*broken connection.*check that the server"):
+        with pytest.raises(
+            ModelError, match=r"teacher: .*broken connection.*check that the server"
+        ):
             measured(own, lost, good.load())
 
 

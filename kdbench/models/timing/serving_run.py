@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -19,12 +19,15 @@ from kdbench.models.timing.instant_server import instant_server
 from kdbench.models.timing.load import Served, closed, opened
 from kdbench.models.timing.rounds import Subject, Warmed, WarmUp, interleaved, warm_up
 
-WORDS = (
-    "time year people way day man thing woman life child world school state family student group "
-    "country problem hand part place case week company system program question work government "
-    "number night point home water room mother area money story fact month lot right study book "
-    "eye job word business issue side kind head house service friend father power hour game line"
-).split()
+WORDS = [
+    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world",
+    "school", "state", "family", "student", "group", "country", "problem", "hand", "part",
+    "place", "case", "week", "company", "system", "program", "question", "work", "government",
+    "number", "night", "point", "home", "water", "room", "mother", "area", "money", "story",
+    "fact", "month", "lot", "right", "study", "book", "eye", "job", "word", "business", "issue",
+    "side", "kind", "head", "house", "service", "friend", "father", "power", "hour", "game",
+    "line",
+]  # fmt: skip
 """Short words, most of them one token everywhere."""
 
 OPEN_WARM = 4
@@ -161,7 +164,9 @@ class ServingRun:
         found = []
         for words in (max(1, wanted // 4), max(2, wanted // 2)):
             self.words = words
-            counts = [self._once(endpoint, self.text("length", n), 1).prompt_tokens for n in range(3)]
+            counts = [
+                self._once(endpoint, self.text("length", n), 1).prompt_tokens for n in range(3)
+            ]
             known = [count for count in counts if count is not None]
             found.append((words, median(known) if known else None))
         (few, low), (more, high) = found

@@ -43,8 +43,12 @@ class ServingParams(TaskParams):
         None, ge=2, description="in a round; default: 16, or 4 for each client if that is more"
     )
     rounds: int = Field(8, ge=6, le=1000, description="of teacher and student in turns")
-    max_ttft: float | None = Field(None, gt=0, description="service level: seconds to the first token")
-    max_tpot: float | None = Field(None, gt=0, description="service level: seconds a token behind it")
+    max_ttft: float | None = Field(
+        None, gt=0, description="service level: seconds to the first token"
+    )
+    max_tpot: float | None = Field(
+        None, gt=0, description="service level: seconds a token behind it"
+    )
     end_of_text: Literal["ignore_eos", "min_tokens", "heed"] = Field(
         "ignore_eos",
         description="how answers get their length: ignore_eos (vLLM, SGLang, llama.cpp), min_tokens (vLLM), "
@@ -64,7 +68,9 @@ class ServingParams(TaskParams):
     @model_validator(mode="after")
     def _fits(self) -> ServingParams:
         if not self.concurrency and not self.rate:
-            raise ValueError("a load is missing: name `concurrency: [1, 4]`, `rate: [2.0]`, or both")
+            raise ValueError(
+                "a load is missing: name `concurrency: [1, 4]`, `rate: [2.0]`, or both"
+            )
         most = max(self.concurrency, default=0)
         if self.requests is not None and self.requests < most:
             raise ValueError(
@@ -96,7 +102,9 @@ RATIOS = [
 ]  # fmt: skip
 CLIENT = [
     Metric("client.request", "s", "lower", "the client's own part of a ttft, at most", "p50"),
-    Metric("client.chunk", "s", "lower", "the client's own part of a further chunk, at most", "p50"),
+    Metric(
+        "client.chunk", "s", "lower", "the client's own part of a further chunk, at most", "p50"
+    ),
 ]
 
 
@@ -105,7 +113,9 @@ class EfficiencyServing(PairTask):
     """Needs both endpoints to be up; what they run on is as the suite says (`hardware`)."""
 
     version = 1
-    about = "first token, time per token, throughput and goodput of two endpoints under load, in turns"
+    about = (
+        "first token, time per token, throughput and goodput of two endpoints under load, in turns"
+    )
     source = "kdbench; TPOT as vLLM's benchmark, goodput as DistServe (Zhong et al. 2024)"
     timing = True
     Params = ServingParams
@@ -113,14 +123,10 @@ class EfficiencyServing(PairTask):
 
     @classmethod
     def expand(cls, params: ServingParams, folder: Path) -> list[Any]:
-        loads = [(float(c), 0) for c in params.concurrency] + [(r, 1) for r in params.rate]
-        found = []
-        for kind in (0, 1):
-            sizes = most_informative([(size,) for size, own in loads if own == kind])  # type: ignore[arg-type]
-            for (size,) in sizes:
-                one = {"concurrency": [], "rate": [size]} if kind else {"concurrency": [int(size)], "rate": []}
-                found.append(params.model_copy(update=one))
-        return found
+        clients = most_informative([(one,) for one in params.concurrency])
+        loads: list[dict[str, Any]] = [{"concurrency": [one], "rate": []} for (one,) in clients]
+        loads += [{"concurrency": [], "rate": [one]} for one in dict.fromkeys(params.rate)]
+        return [params.model_copy(update=one) for one in loads]
 
     @classmethod
     def known_metrics(cls) -> list[Metric]:
@@ -151,7 +157,9 @@ class EfficiencyServing(PairTask):
         asked = self.params
         goodput = GOODPUT if asked.max_ttft or asked.max_tpot else []
         tails = [
-            Metric(f"{name}.p{q}", unit, "lower", "of single requests of all rounds", f"pooled_p{q}")
+            Metric(
+                f"{name}.p{q}", unit, "lower", "of single requests of all rounds", f"pooled_p{q}"
+            )
             for q in asked.percentiles
             for name, unit in (("ttft", "s"), ("tpot", "s/token"), ("latency", "s"))
         ]

@@ -150,11 +150,13 @@ def _missing(
 
 
 def _apart(models: Mapping[str, Any]) -> str:
-    """Why the two can't be divided by each other, where the suite says that they run on different machines."""
+    """Why the two can't be divided by each other, where they are said to run on different machines."""
     on = {name: model.hardware for name, model in models.items()}
     if len(set(on.values())) == 1:
         return ""
-    told = " and ".join(f"the {name} on {where or 'unknown hardware'}" for name, where in on.items())
+    told = " and ".join(
+        f"the {name} on {where or 'unknown hardware'}" for name, where in on.items()
+    )
     return f"{told}: a speed-up is timed on the same hardware"
 
 
@@ -164,7 +166,9 @@ def _unsupported(params: ServingParams, requests: int) -> dict[str, str]:
     for q in params.percentiles:
         if not stats.supported(sent, q / 100):
             needed = stats.observations_needed(q / 100)
-            reason = f"a p{q} needs {needed} requests, and {sent} are sent; raise rounds or requests"
+            reason = (
+                f"a p{q} needs {needed} requests, and {sent} are sent; raise rounds or requests"
+            )
             for name in TAILS:
                 found |= {f"{name}.p{q}.{role}": reason for role in ("teacher", "student")}
     return found

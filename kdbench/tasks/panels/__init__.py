@@ -157,8 +157,8 @@ SERVING = [
     Panel(
         "serving-load",
         "Under load",
-        "Teacher and student behind their servers at each load, medians of interleaved rounds; an open load's "
-        "latency counts from when a request was due",
+        "Teacher and student behind their servers at each load, medians of interleaved rounds; an open "
+        "load's latency counts from when a request was due",
         _HERE / "serving_load.js",
         serving_load.data,
         whole=True,

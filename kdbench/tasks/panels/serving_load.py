@@ -13,7 +13,7 @@ SHOWN = ("ttft", "tpot", "latency", "output_tokens_per_second", "requests_per_se
 
 
 def data(given: Sequence[PanelInput]) -> Any:
-    """Medians of rounds at each load, and the speed-up where there is one; None where nothing was answered."""
+    """Medians of rounds at each load, and its speed-up; None where nothing was answered."""
     loads = []
     for one in given:
         samples = list(one.samples())
