@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_images
+import tiny_pictures
 from fake_clock import FakeClock
 
 from kdbench.errors import ModelError
@@ -223,7 +223,7 @@ def generator(folder: Path, **params: Any) -> Any:
 
 
 def test_the_parts_of_a_real_pipeline_add_up_and_guidance_counts_twice(tmp_path: Path) -> None:
-    folder = tiny_images.save_pixel_generator(tmp_path / "m", steps=3, guidance=2.0)
+    folder = tiny_pictures.save_digit_generator(tmp_path / "m", steps=3, guidance=2.0)
     model = generator(folder)
     with model.time_images(2, "", 0) as run:
         call = timed(Subject("m", run), run.clock)
@@ -242,7 +242,7 @@ def test_the_parts_of_a_real_pipeline_add_up_and_guidance_counts_twice(tmp_path:
 
 
 def test_decoding_is_told_apart_from_denoising_and_the_hooks_are_gone_after(tmp_path: Path) -> None:
-    folder = tiny_images.save_latent_generator(tmp_path / "m")
+    folder = tiny_pictures.save_text_to_image(tmp_path / "m")
     model = generator(folder, steps=2, guidance=1.0)
     with model.time_images(2, "", 0) as run:
         parts = run.parts(timed(Subject("m", run), run.clock))
@@ -251,8 +251,8 @@ def test_decoding_is_told_apart_from_denoising_and_the_hooks_are_gone_after(tmp_
 
 
 def test_a_pair_of_real_generators_is_timed(tmp_path: Path) -> None:
-    teacher = generator(tiny_images.save_pixel_generator(tmp_path / "t", steps=8))
-    student = generator(tiny_images.save_pixel_generator(tmp_path / "s", steps=1))
+    teacher = generator(tiny_pictures.save_digit_generator(tmp_path / "t", steps=8))
+    student = generator(tiny_pictures.save_digit_generator(tmp_path / "s", steps=1))
     own = task(batch=[1], rounds=6)
     found = rows(own, samples := measured(own, teacher, student))
     assert found["steps.teacher"].value == 8 and found["steps.student"].value == 1
@@ -266,10 +266,10 @@ def classifier(folder: Path, **params: Any) -> ClassifierAdapter:
 
 
 def test_a_classifier_says_classes_with_their_probabilities(tmp_path: Path) -> None:
-    model = classifier(tiny_images.save_classifier(tmp_path / "m")).load()
+    model = classifier(tiny_pictures.save_classifier(tmp_path / "m")).load()
     images = [np.full((40, 50, 3), level, np.uint8) for level in (0, 90, 250)]
     found = model.classify(images)
-    assert model.labels == ["cat", "dog", "fox"]
+    assert len(model.labels) == 10
     for one in found:
         assert sum(one.probabilities) == pytest.approx(1)
         assert one.probabilities[one.label] == max(one.probabilities)
@@ -279,15 +279,14 @@ def test_a_classifier_says_classes_with_their_probabilities(tmp_path: Path) -> N
 def test_a_pair_of_real_classifiers_is_timed_and_its_flops_are_the_closed_form(
     tmp_path: Path,
 ) -> None:
-    large = classifier(tiny_images.save_classifier(tmp_path / "t", width=48)).load()
-    small = classifier(tiny_images.save_classifier(tmp_path / "s", width=8)).load()
+    large = classifier(tiny_pictures.save_classifier(tmp_path / "t", width=96)).load()
+    small = classifier(tiny_pictures.save_classifier(tmp_path / "s", width=16)).load()
     own = task(EfficiencyClassifier, batch=[4], rounds=6)
     found = rows(own, measured(own, large, small))
-    w = 8  # 7 x 7 stem at half size, then a pool; two blocks of two 3 x 3, the second at half size
-    stem = 3 * w * 49 * 16**2
-    first = 2 * w * w * 9 * 8**2
-    second = (w * 2 * w * 9 + 2 * w * 2 * w * 9 + w * 2 * w) * 4**2
-    assert found["flops_per_image.student"].value == 2 * (stem + first + second + 2 * w * 3)
+    w = 16  # a 7 x 7 stem of 8 at half size, a pool, then a block of two 3 x 3 and a shortcut
+    stem = 3 * 8 * 49 * 16**2
+    block = (8 * w * 9 + w * w * 9 + 8 * w) * 8**2
+    assert found["flops_per_image.student"].value == 2 * (stem + block + w * 10)
     assert found["speedup"].value > 1
     assert found["images_per_second.student"].value == pytest.approx(
         4 / found["latency.student"].value, rel=0.3
@@ -311,16 +310,16 @@ def test_a_pair_of_real_classifiers_is_timed_and_its_flops_are_the_closed_form(
 def test_a_classifier_that_can_not_be_is_refused(
     tmp_path: Path, spoil: Callable[[Path], Any], said: str
 ) -> None:
-    folder = tiny_images.save_classifier(tmp_path / "m")
+    folder = tiny_pictures.save_classifier(tmp_path / "m")
     spoil(folder)
     with pytest.raises(ModelError, match=said):
         classifier(folder).load()
 
 
 def test_a_classifiers_identity_is_its_weights_and_its_preprocessing(tmp_path: Path) -> None:
-    one = classifier(tiny_images.save_classifier(tmp_path / "a")).fingerprint()
-    same = classifier(tiny_images.save_classifier(tmp_path / "b")).fingerprint()
-    other = classifier(tiny_images.save_classifier(tmp_path / "c", seed=1)).fingerprint()
+    one = classifier(tiny_pictures.save_classifier(tmp_path / "a")).fingerprint()
+    same = classifier(tiny_pictures.save_classifier(tmp_path / "b")).fingerprint()
+    other = classifier(tiny_pictures.save_classifier(tmp_path / "c", seed=1)).fingerprint()
     assert one == same and one["weights"] != other["weights"]
     place = tmp_path / "b" / "preprocessor_config.json"
     place.write_text(place.read_text().replace('"height": 32', '"height": 64'))

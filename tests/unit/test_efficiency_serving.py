@@ -1,4 +1,4 @@
-"""`efficiency.serving` on servers whose waits are known: what each number means, and trouble of every kind."""
+"""`efficiency.serving` on servers whose waits are known: what numbers mean, and trouble of every kind."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from kdbench.errors import ModelError
 from kdbench.metrics.serving import poisson_arrivals
-from kdbench.models.api_stream import Endpoint, EndOfText, Streamed, trouble
+from kdbench.models.api_stream import EndOfText, Endpoint, Streamed, trouble
 from kdbench.models.timing.clock import CpuClock
 from kdbench.models.timing.instant_server import instant_server
 from kdbench.models.timing.load import Served, closed, opened

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kdbench.models.timing import Round
     from kdbench.models.timing.batch_run import BatchRun, Open
     from kdbench.tasks.efficiency.pair_timing import Timed
+    from kdbench.tasks.panel import Panel
 
 WARM_CALLS = 5
 
@@ -80,6 +81,12 @@ class BatchTask(PairTask):
         order: list[Any] = [one for (one,) in most_informative(sizes)]
         order += ["best"] if "best" in params.batch else []
         return [params.model_copy(update={"batch": [one]}) for one in order]
+
+    @classmethod
+    def panels(cls) -> Sequence[Panel]:
+        from kdbench.tasks.panels import BATCHES
+
+        return BATCHES
 
     @property
     def _batch(self) -> int | None:
@@ -157,7 +164,8 @@ class BatchTask(PairTask):
         # outside the handler: the error's traceback would keep the run's tensors alive
         fits = {name: largest(each, self._batch or 1) for name, each in opened.items()}
         told = ", ".join(f"{count} of the {name}" for name, count in fits.items())
-        reason = f"{self._batch or 'too many'} images do not fit into memory; by halving the largest are {told}"
+        count = self._batch or "too many"
+        reason = f"{count} images do not fit into memory; by halving the largest are {told}"
         return self._without(items, reason, {f"batch.{name}": n for name, n in fits.items()})
 
     def _size(self, model: Any, open_run: Open) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kdbench.tasks.panel import Panel
 from kdbench.tasks.panels import (
+    batch_latency,
     acceptance,
     categories,
     contact_sheet,
@@ -161,6 +162,18 @@ SERVING = [
         "load's latency counts from when a request was due",
         _HERE / "serving_load.js",
         serving_load.data,
+        whole=True,
+    ),
+]
+
+BATCHES = [
+    Panel(
+        "batch-latency",
+        "Latency by batch",
+        "Teacher and student at each number of images at a time, medians of interleaved rounds; of generators "
+        "also an evaluation of the denoiser and the decoding",
+        _HERE / "batch_latency.js",
+        batch_latency.data,
         whole=True,
     ),
 ]
