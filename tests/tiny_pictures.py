@@ -97,6 +97,7 @@ def save_classifier(folder: Path, *, seed: int = 0, width: int = 24) -> Path:
     )
     ResNetForImageClassification(config).eval().save_pretrained(folder)
     prepared = {
+        "image_processor_type": "ViTImageProcessor",
         "size": {"height": 32, "width": 32}, "resample": 2,
         "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
     }  # fmt: skip

@@ -98,7 +98,7 @@ class ApiClient:
                     return self._json(url, answer)
                 trouble = f"HTTP {answer.status_code}: {self._shown(answer.text)}"
                 if answer.status_code not in _PASSING and answer.status_code < 500:
-                    raise ModelError(f"{url}: {trouble}; {_remedy(answer.status_code)}")
+                    raise ModelError(f"{url}: {trouble}; {remedy(answer.status_code)}")
                 wanted = _seconds(answer.headers.get("retry-after"))
             if attempt < self.retries:
                 self._wait(attempt, wanted, url, trouble)
@@ -141,9 +141,12 @@ def _seconds(header: str | None) -> float | None:
         return None
 
 
-def _remedy(status: int) -> str:
+def remedy(status: int) -> str:
+    """What to do about an HTTP status that trying again won't mend."""
     if status in (401, 403):
         return "name the variable with a valid key in `api_key_env`"
     if status == 404:
         return "check base_url (it ends with /v1 for most servers) and the model's name"
+    if status == 429 or status >= 500:
+        return "the server can't take the load now; try again later, or ask less of it"
     return "the server refuses the request as it is"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kdbench.errors import ModelError
 from kdbench.models.api_client import ApiClient
 from kdbench.models.api_scoring import EchoScores, LlamaCppScores, Scores, echoing
+from kdbench.models.api_stream import Endpoint
 from kdbench.models.causal_lm import render
 from kdbench.models.generation import check_prompt, cut_at, stops_of
 from kdbench.models.protocols import Continuation, Generated, Prompt, Scored
@@ -29,12 +30,17 @@ class ApiModel:
     """Sends prompts as they are: the server's own tokenizer and BOS policy apply to generation."""
 
     def __init__(
-        self, client: ApiClient, params: OpenAIParams, tokenizer: Path | None = None
+        self,
+        client: ApiClient,
+        params: OpenAIParams,
+        tokenizer: Path | None = None,
+        key: str | None = None,
     ) -> None:
-        """`tokenizer` is the folder of the model's tokenizer, where the suite names one."""
+        """`tokenizer` is the folder of the model's tokenizer, where the suite names one; `key` the secret."""
         self.client = client
         self.params = params
         self.tokenizer = _load_tokenizer(tokenizer) if tokenizer is not None else None
+        self._key = key
         self._asked = Lock()
         self._props: dict[str, Any] | None = None
         self._props_known = False
@@ -53,6 +59,23 @@ class ApiModel:
         for prompt in prompts:
             check_prompt(prompt, frozenset({"do_sample"}))
         return self.client.each(self._generate, prompts)
+
+    def stream_text(self) -> Endpoint:
+        """The way to the model for requests that stream; to be used and closed in one event loop."""
+        asked = self.params
+        return Endpoint(
+            asked.base_url,
+            asked.model,
+            chat=asked.api == "chat",
+            key=self._key,
+            timeout=asked.timeout,
+            max_tokens_key=asked.max_tokens_key,
+        )
+
+    @property
+    def hardware(self) -> str | None:
+        """What the suite says that the server runs on; nobody else can know."""
+        return self.params.hardware
 
     def apply_chat_template(
         self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True

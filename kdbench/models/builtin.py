@@ -2,6 +2,7 @@
 
 from kdbench.models import callable as callable_target
 from kdbench.models import (
+    classifier,
     diffusers,
     image_folder,
     openai_api,
@@ -12,6 +13,7 @@ from kdbench.models import (
 
 __all__ = [
     "callable_target",
+    "classifier",
     "diffusers",
     "image_folder",
     "openai_api",

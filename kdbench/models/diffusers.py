@@ -14,7 +14,7 @@ from kdbench.models.file_hash import sha256_of
 from kdbench.models.hub import Wanted
 from kdbench.models.pipeline_files import PipelineFiles, wanted
 from kdbench.models.place import Place
-from kdbench.models.protocols import GENERATE_IMAGES
+from kdbench.models.protocols import GENERATE_IMAGES, TIME_IMAGES
 from kdbench.models.requirements import require
 from kdbench.registry import adapter
 
@@ -95,7 +95,7 @@ class DiffusersAdapter(Adapter):
         return PipelineFiles(self._pipeline.at_hand(), self.params.variant, replaced)
 
     def verbs(self) -> frozenset[str]:
-        return frozenset({GENERATE_IMAGES})
+        return frozenset({GENERATE_IMAGES, TIME_IMAGES})
 
     def check(self) -> None:
         if not self.downloads():

@@ -19,6 +19,7 @@ from kdbench.models.pipeline_files import OWN_PIPELINE, UNUSED, PipelineFiles
 
 if TYPE_CHECKING:
     from kdbench.models.diffusers import DiffusersParams
+    from kdbench.models.timing.image_run import ImageRun
 
 DENOISERS = ("unet", "transformer", "transformer_2", "prior", "decoder")
 """Names that diffusers gives to the networks that are evaluated at every step."""
@@ -82,6 +83,18 @@ class ImagePipeline:
         if rows:
             self.steps = round(sum(rows) / len(requests))
         return [to_uint8(np.asarray(image)) for image in found]
+
+    @contextmanager
+    def time_images(self, batch: int, prompt: str, seed: int) -> Iterator[ImageRun]:
+        """A run of `batch` images at once, to be called and timed while the context is open.
+
+        They are of `prompt`, or of all classes in turn, as the pipeline takes them.
+        """
+        from kdbench.models.timing.image_run import ImageRun, requests_for
+
+        requests = requests_for(self._asks, self.pipeline, batch, prompt, seed)
+        self._check(requests)
+        yield ImageRun(self, requests, self._batch)
 
     def _check(self, requests: Sequence[ImageRequest]) -> None:
         kind = type(self.pipeline).__name__

@@ -13,7 +13,13 @@ from pydantic import Field
 from kdbench.errors import ModelError
 from kdbench.models.adapter import Adapter, AdapterParams, Download
 from kdbench.models.place import TOKENIZER, Place
-from kdbench.models.protocols import CHAT_TEMPLATE, GENERATE_TEXT, SCORE_ROLLING, SCORE_TEXT
+from kdbench.models.protocols import (
+    CHAT_TEMPLATE,
+    GENERATE_TEXT,
+    SCORE_ROLLING,
+    SCORE_TEXT,
+    STREAM_TEXT,
+)
 from kdbench.models.requirements import require
 from kdbench.models.tokenizer_files import TokenizerFiles
 from kdbench.registry import adapter
@@ -48,6 +54,9 @@ class OpenAIParams(AdapterParams):
         description="folder or hf:org/name of the model's tokenizer, for exact token boundaries",
     )
     max_length: int | None = Field(None, gt=2, description="tokens of context of the server")
+    hardware: str | None = Field(
+        None, description="what the server runs on, for timings (1x NVIDIA H200, vLLM 0.11)"
+    )
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     concurrency: int = Field(4, ge=1, le=256, description="requests under way at once")
     timeout: float = Field(120.0, gt=0, description="seconds to wait for one answer")
@@ -65,8 +74,8 @@ class OpenAIAdapter(Adapter):
         score.
         """
         if self.params.api == "chat":
-            return frozenset({GENERATE_TEXT})
-        verbs = {GENERATE_TEXT}
+            return frozenset({GENERATE_TEXT, STREAM_TEXT})
+        verbs = {GENERATE_TEXT, STREAM_TEXT}
         if self.params.scores != "none":
             verbs |= {SCORE_TEXT, SCORE_ROLLING}
         if self.params.tokenizer is not None and self._has_chat_template():
@@ -105,6 +114,8 @@ class OpenAIAdapter(Adapter):
         parts["tokenizer"] = "server"
         if tokenizer is not None:
             parts["tokenizer"] = TokenizerFiles(tokenizer.at_hand()).digest()
+        if self.params.hardware is not None:
+            parts["hardware"] = self.params.hardware
         if self.params.revision is None:
             parts["server"] = self.params.base_url.rstrip("/")
         return parts
@@ -140,7 +151,7 @@ class OpenAIAdapter(Adapter):
             concurrency=self.params.concurrency,
         )
         tokenizer = self._tokenizer()
-        return ApiModel(client, self.params, tokenizer.at_hand() if tokenizer else None)
+        return ApiModel(client, self.params, tokenizer.at_hand() if tokenizer else None, self.key())
 
     def key(self) -> str | None:
         """The secret, from the environment; `ModelError` where the named variable is not set."""

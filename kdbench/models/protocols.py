@@ -21,6 +21,10 @@ SCORE_WINDOWS = "score_windows"
 DRAFT_TOKENS = "draft_tokens"
 GENERATE_IMAGES = "generate_images"
 TIME_TEXT = "time_text"
+STREAM_TEXT = "stream_text"
+TIME_CLASSIFIER = "time_classifier"
+CLASSIFY = "classify"
+TIME_IMAGES = "time_images"
 FOOTPRINT = "footprint"
 
 ABOUT_VERBS: Mapping[str, str] = {
@@ -32,6 +36,10 @@ ABOUT_VERBS: Mapping[str, str] = {
     DRAFT_TOKENS: "proposes tokens from those before them alone, without distributions",
     GENERATE_IMAGES: "images from prompts or labels, each from noise of its own seed",
     TIME_TEXT: "a fixed number of tokens generated in this process, with marks for a clock",
+    STREAM_TEXT: "text from a server, chunk by chunk, many requests under way at once",
+    CLASSIFY: "classes of images, with their probabilities",
+    TIME_CLASSIFIER: "a batch of images classified in this process, for a clock",
+    TIME_IMAGES: "a batch of images made in this process, with marks for a clock",
     FOOTPRINT: "parameters, FLOPs and bytes that the loaded model is made of",
     CHAT_TEMPLATE: "renders chat messages into the model's own prompt format",
 }
@@ -87,6 +95,14 @@ class Generated:
     tokens: int
     finish: str  # "stop" | "length"
     ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """The most probable class of an image, by its place in the model's outputs, and all probabilities."""
+
+    label: int
+    probabilities: tuple[float, ...]
 
 
 @runtime_checkable

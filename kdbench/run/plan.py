@@ -15,7 +15,7 @@ from kdbench.results.hardware import hardware_id
 from kdbench.results.store import CellRecord, Store, cell_key
 from kdbench.run.arrival import PROTOCOL, Reach
 from kdbench.run.local import worker_threads
-from kdbench.suite import PairSpec, Suite, TaskSpec
+from kdbench.suite import ModelSpec, PairSpec, Suite, TaskSpec
 from kdbench.tasks.task import CODE_NOT_ALLOWED, Metric, ModelTask, PairTask, Task
 
 SAMPLE_FORMAT = 1
@@ -191,6 +191,14 @@ def ingredients(
     return found
 
 
+def runs_on(models: Sequence[ModelSpec]) -> str:
+    """The hardware's id: where the last of `models` is loaded, or what the suite says of a server's."""
+    stated = [getattr(model.params, "hardware", None) for model in models]
+    if any(stated):
+        return " and ".join(dict.fromkeys(one or "unknown" for one in stated))
+    return hardware_id(models[-1].load.device)
+
+
 def loaded_as(models: dict[str, dict[str, str]]) -> dict[str, str]:
     """How the models of a timing were loaded, as parts of its protocol: dtype and attention."""
     found = {}
@@ -225,7 +233,7 @@ def make_plan(suite: Suite, store: Store) -> Plan:
         protocol = task.protocol()
         if spec.limit is not None:
             protocol["limit"] = str(spec.limit)
-        hardware = hardware_id(suite.models[subject.models[-1]].load.device)
+        hardware = runs_on([suite.models[name] for name in subject.models])
         common = (spec.label, task.group, spec, subject, spec.limit, protocol, task.metrics())
         basis = ""
         try:

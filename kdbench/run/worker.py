@@ -136,10 +136,10 @@ class Worker:
 
     def _loaded(self, order: dict[str, Any]) -> tuple[dict[str, Any], float]:
         wanted = {
-            json.dumps([spec, order["folder"]], sort_keys=True): name
+            name: json.dumps([spec, order["folder"]], sort_keys=True)
             for name, spec in order["models"].items()
         }
-        for unwanted in [identity for identity in self.models if identity not in wanted]:
+        for unwanted in [one for one in self.models if one not in wanted.values()]:
             model = self.models.pop(unwanted)
             if hasattr(model, "close"):
                 model.close()
@@ -148,7 +148,7 @@ class Worker:
             if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
                 sys.modules["torch"].cuda.empty_cache()
         began = time.perf_counter()
-        for identity, name in wanted.items():
+        for name, identity in wanted.items():
             if identity not in self.models:
                 self.emit("load", model=name)
                 spec = order["models"][name]
@@ -156,7 +156,7 @@ class Worker:
                 params = adapter.Params.model_validate(spec["params"])
                 settings = LoadSettings(**spec["load"])
                 self.models[identity] = adapter(params, Path(order["folder"]), settings).load()
-        names = {name: self.models[identity] for identity, name in wanted.items()}
+        names = {name: self.models[identity] for name, identity in wanted.items()}
         return names, time.perf_counter() - began
 
     def _task(self, order: dict[str, Any], cell: dict[str, Any]) -> Task:

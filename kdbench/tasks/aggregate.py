@@ -1,13 +1,14 @@
 """From per-sample scores to one number with its interval, by the name of the aggregation.
 
 The names and the values are lm-eval's, so that a table can be recomputed from stored samples
-without it; the intervals are ours, and know of clusters. `weighted_mean`, `calibration_error`,
-`mean_of_strata`, `any_of_cluster` and those of timings (`median_ratio`, `p50` ... `p99`, `noise`, `outliers`,
-`exact`) are our own. Each score is a number, or for some aggregations a short list: `weighted_perplexity` and
-`bits_per_byte` take [log-likelihood in nats, weight], `weighted_mean` [sum, weight], `calibration_error`
-[confidence, 0 or 1], `mean_of_strata` [stratum, number], `median_ratio` [numerator, denominator], the other
-ones of timings a round's calls, `f1`, `matthews_corrcoef` and `brier_score` take [truth, prediction], `bleu`,
-`chrf` and `ter` take [reference or references, hypothesis].
+without it; the intervals are ours, and know of clusters. `weighted_mean`, `share`, `calibration_error`,
+`mean_of_strata`, `any_of_cluster` and those of timings (`median_ratio`, `p50` ... `p99`, `pooled_p90` ...
+`pooled_p99`, `noise`, `outliers`, `exact`) are our own. Each score is a number, or for some aggregations a
+short list: `weighted_perplexity` and `bits_per_byte` take [log-likelihood in nats, weight], `weighted_mean`
+[sum, weight], `share` [count, of how many], `calibration_error` [confidence, 0 or 1], `mean_of_strata` [stratum,
+number], `median_ratio` [numerator, denominator], the other ones of timings a round's calls, `f1`,
+`matthews_corrcoef` and `brier_score` take [truth, prediction], `bleu`, `chrf` and `ter` take [reference or
+references, hypothesis].
 """
 
 from __future__ import annotations
@@ -176,6 +177,18 @@ def _weighted_mean(scores: Scores, clusters: Labels, confidence: float) -> Estim
     return stats.ratio_of_sums(tops, weights, clusters, confidence=confidence)
 
 
+def _share(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+    """The share of [count, of how many]: Wilson's interval, as of so many 0s and 1s in clusters."""
+    from kdbench import stats
+
+    bits: list[float] = []
+    labels: list[int] = []
+    for sample, (count, size) in enumerate(scores):
+        bits += [1.0] * count + [0.0] * (size - count)
+        labels += [sample] * size
+    return stats.mean(bits, labels, confidence=confidence)
+
+
 def _calibration_error(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
     """Debiased calibration error of [confidence, right or wrong].
 
@@ -203,6 +216,29 @@ def _percentile(q: float) -> Callable[[Scores, Labels, float], Estimate]:
         from kdbench import stats
 
         return stats.quantile(_flat(scores), q, confidence)
+
+    return function
+
+
+def _pooled(q: float) -> Callable[[Scores, Labels, float], Estimate]:
+    """A percentile of all rounds' calls together. Calls of a round wait for the same things, so the interval
+    is from resampled rounds."""
+
+    def function(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
+        import numpy as np
+
+        from kdbench import stats
+
+        calls = len(_flat(scores))
+        if not stats.supported(calls, q, confidence):
+            needed = stats.observations_needed(q, confidence)
+            raise ValueError(f"it needs {needed} calls, and there are {calls}")
+
+        def pooled(rounds: list[Any]) -> float:
+            return float(np.quantile(_flat(rounds), q))
+
+        found = resampled(pooled, scores, None, confidence, replicates=REPLICATES)
+        return replace(found, n=calls)
 
     return function
 
@@ -392,12 +428,16 @@ _AGGREGATIONS: dict[str, Callable[[Scores, Labels, float], Estimate]] = {
     "weighted_perplexity": _weighted_perplexity,
     "bits_per_byte": _bits_per_byte,
     "weighted_mean": _weighted_mean,
+    "share": _share,
     "calibration_error": _calibration_error,
     "median_ratio": _median_ratio,
     "p50": _percentile(0.5),
     "p90": _percentile(0.9),
     "p95": _percentile(0.95),
     "p99": _percentile(0.99),
+    "pooled_p90": _pooled(0.9),
+    "pooled_p95": _pooled(0.95),
+    "pooled_p99": _pooled(0.99),
     "noise": _noise,
     "outliers": _outliers,
     "exact": _exact,

@@ -25,7 +25,10 @@ PAIR_METRICS = {
 }
 """What pairs add to a metric of their models, for listing."""
 
-TIMED = ("p50", "p90", "p95", "p99", "median_ratio", "noise", "outliers")
+TIMED = (
+    "p50", "p90", "p95", "p99", "pooled_p90", "pooled_p95", "pooled_p99", "median_ratio", "noise",
+    "outliers",
+)  # fmt: skip
 """Aggregations of timings, which are compared within rounds or not at all."""
 
 LOG_LIKELIHOODS = ("perplexity", "weighted_perplexity", "bits_per_byte")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,6 +11,7 @@ from typing import Any
 import published
 import pytest
 import tiny_models
+from llama_cpp import MISSING, llama_server
 
 from kdbench.errors import ModelError
 from kdbench.models.adapter import LoadSettings
@@ -24,26 +23,9 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         find_spec("xllamacpp") is None,
-        reason="no llama.cpp server here (`pip install xllamacpp==2026.10.11549`)",
+        reason=MISSING,
     ),
 ]
-
-SERVE = """
-import sys, xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path = sys.argv[1]
-params.n_ctx = int(sys.argv[2]) * 2
-params.n_parallel = 2
-params.n_gpu_layers = 0
-params.cpuparams.n_threads = 2
-params.port = 0
-params.ui = False
-params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-server = xllamacpp.Server(params)
-print(server.listening_address, flush=True)
-sys.stdin.read()
-"""
 
 REQUESTS = [
     Continuation("The capital of France is", " Paris"),
@@ -90,27 +72,8 @@ def served(
     context = 96 if exact else 256
     params = TransformersParams(path=str(file), max_length=context - 1)
     local = TransformersAdapter(params, file.parent, LoadSettings(device="cpu")).load()
-    command = [sys.executable, "-c", SERVE, str(file), str(context)]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        url = process.stdout.readline().strip()
-        assert url.startswith("http://127.0.0.1:"), "the llama.cpp server did not start"
+    with llama_server(file, context) as url:
         yield Served(url, local, nats, exact)
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def test_continuations_score_as_with_transformers(served: Served) -> None:

@@ -32,6 +32,14 @@ def test_validate_names_cells_and_what_would_be_fetched(kdbench, name, labels):
     assert "hf" in text.lower() and plan["downloads"]
 
 
+def test_the_suite_of_served_models_needs_nothing_but_its_servers(kdbench):
+    plan = json.loads(kdbench("validate", "serving", "--json").stdout)
+    assert {cell["task"] for cell in plan["cells"]} == {
+        f"efficiency/serving/{load}-p512-n128" for load in ("c1", "c8", "c32", "r2", "r8")
+    }
+    assert not plan["downloads"]
+
+
 def test_a_key_that_is_not_set_is_asked_for(kdbench):
     done = kdbench("validate", "reasoning-math", code=3, DEEPSEEK_API_KEY="")
     assert "DEEPSEEK_API_KEY" in done.stderr

@@ -18,8 +18,18 @@ def conditions(device: Any) -> dict[str, Any]:
     GPU. What the system does not tell is left out, but for NVML, whose absence has its reason."""
     import torch
 
+    found = {"threads": torch.get_num_threads(), **of_cpu()}
+    if str(device).startswith("cuda"):
+        try:
+            found["gpu"] = of_gpu(nvml_device(device))
+        except NvmlMissing as error:
+            found["gpu"] = {"skipped": str(error)}
+    return found
+
+
+def of_cpu() -> dict[str, Any]:
+    """The part that is there whatever is timed."""
     found: dict[str, Any] = {
-        "threads": torch.get_num_threads(),
         "cores": cpu_count(),
         "load_average": round(os.getloadavg()[0], 2),
     }
@@ -28,11 +38,6 @@ def conditions(device: Any) -> dict[str, Any]:
     for name, place in (("governor", _GOVERNOR), ("clock_khz", _CLOCK)):
         if place.is_file():
             found[name] = place.read_text().strip()
-    if str(device).startswith("cuda"):
-        try:
-            found["gpu"] = of_gpu(nvml_device(device))
-        except NvmlMissing as error:
-            found["gpu"] = {"skipped": str(error)}
     return found
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from kdbench.metrics.flops import DecoderShape, decode_flops, prefill_flops
 
 
-def counted(call: Callable[[], object]) -> int:
+def counted(call: Callable[[], object], plain_attention: bool = True) -> int:
     """FLOPs of matrix products, convolutions and attention in `call`, a multiply-add counted as two.
 
-    Attention runs in plain operations meanwhile: torch's counter knows the fused kernels of GPUs, but takes
-    the CPU's for nothing.
+    With `plain_attention` it runs in plain operations meanwhile, which takes the most memory: torch's counter
+    knows the fused kernels of GPUs, but takes the CPU's for nothing.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -21,7 +22,7 @@ def counted(call: Callable[[], object]) -> int:
 
     with (
         torch.inference_mode(),
-        sdpa_kernel(SDPBackend.MATH),
+        sdpa_kernel(SDPBackend.MATH) if plain_attention else nullcontext(),
         FlopCounterMode(display=False) as counter,
     ):
         call()

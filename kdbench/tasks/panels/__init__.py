@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kdbench.tasks.panel import Panel
 from kdbench.tasks.panels import (
+    batch_latency,
     acceptance,
     categories,
     contact_sheet,
@@ -17,6 +18,7 @@ from kdbench.tasks.panels import (
     quality,
     reliability,
     roofline,
+    serving_load,
     speedup,
     spending,
 )
@@ -151,3 +153,27 @@ IMAGES = [
 ]
 
 EQUAL_NOISE = [_SHEET]
+
+SERVING = [
+    Panel(
+        "serving-load",
+        "Under load",
+        "Teacher and student behind their servers at each load, medians of interleaved rounds; an open "
+        "load's latency counts from when a request was due",
+        _HERE / "serving_load.js",
+        serving_load.data,
+        whole=True,
+    ),
+]
+
+BATCHES = [
+    Panel(
+        "batch-latency",
+        "Latency by batch",
+        "Teacher and student at each number of images at a time, medians of interleaved rounds; of generators "
+        "also an evaluation of the denoiser and the decoding",
+        _HERE / "batch_latency.js",
+        batch_latency.data,
+        whole=True,
+    ),
+]
