@@ -92,13 +92,35 @@ def test_the_shipped_models_give_the_shipped_samples(kdbench, untimed, tmp_path)
     assert compared >= 24 * 4 * 4
 
 
-def test_the_shipped_table_is_computed_from_the_shipped_samples(kdbench, tmp_path):
-    shutil.copytree(SHIPPED, tmp_path / "quickstart")
-    table = tmp_path / "quickstart" / "metrics.csv"
+@pytest.mark.parametrize("name", ["quickstart", "quickstart-images"])
+def test_the_shipped_table_is_computed_from_the_shipped_samples(kdbench, tmp_path, name):
+    shutil.copytree(SHIPPED.parent / name, tmp_path / name)
+    table = tmp_path / name / "metrics.csv"
     before = table.read_text()
     table.unlink()
-    kdbench("table", tmp_path / "quickstart", "--rebuild")
+    kdbench("table", tmp_path / name, "--rebuild")
     assert table.read_text() == before
+
+
+def test_the_shipped_images_show_what_fewer_steps_cost():
+    """The teacher beats every student, and distillation beats the baseline, beyond the intervals."""
+    found = rows(SHIPPED.parent / "quickstart-images" / "metrics.csv")
+    gaps = {
+        row["model"]: (float(row["ci_low"]), float(row["ci_high"]))
+        for row in found
+        if row["metric"] == "frechet[classifier].gap"
+    }
+    assert all(low > 0 for low, _ in gaps.values()) and len(gaps) == 3
+    assert gaps["progressive"][1] < gaps["matching"][0] and gaps["matching"][1] < gaps["scratch"][0]
+    lost = next(
+        row
+        for row in found
+        if row["metric"] == "recall[classifier].gap" and row["model"] == "matching"
+    )
+    assert float(lost["ci_high"]) < 0, "distribution matching loses diversity"
+    assert {
+        row["steps"] for row in found if row["model"] == "matching" and row["role"] == "student"
+    } == {"1"}
 
 
 def test_the_shipped_results_show_what_the_quickstart_promises():

@@ -56,6 +56,7 @@ class BatchTask(PairTask):
     """A family's task says how a run is opened, what it is made of, and what else its protocol holds."""
 
     timing = True
+    headlines = ("speedup",)
     Params: ClassVar[type[BatchParams]] = BatchParams
     params: Any
     what: ClassVar[str]

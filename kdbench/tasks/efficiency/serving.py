@@ -118,6 +118,7 @@ class EfficiencyServing(PairTask):
     )
     source = "kdbench; TPOT as vLLM's benchmark, goodput as DistServe (Zhong et al. 2024)"
     timing = True
+    headlines = ("speedup", "goodput.student")
     Params = ServingParams
     params: ServingParams
 

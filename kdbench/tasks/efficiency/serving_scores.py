@@ -126,11 +126,12 @@ def _tpot(one: Streamed) -> float | None:
 
 def _ratios(scores: Mapping[str, Any], skipped: dict[str, str]) -> dict[str, list[float]]:
     """[numerator, denominator] of each speed-up that both endpoints have numbers for."""
-    found = {}
+    found: dict[str, list[float]] = {}
     for ratio, base in (*RATIO_OF.items(), ("speedup.throughput", "output_tokens_per_second")):
-        pair = [scores.get(f"{base}.teacher"), scores.get(f"{base}.student")]
-        if all(pair):
-            found[ratio] = pair[::-1] if ratio == "speedup.throughput" else pair
+        teacher, student = scores.get(f"{base}.teacher"), scores.get(f"{base}.student")
+        if teacher and student:
+            upside_down = ratio == "speedup.throughput"
+            found[ratio] = [student, teacher] if upside_down else [teacher, student]
         else:
             skipped[ratio] = f"an endpoint has no {base}"
     return found
@@ -162,7 +163,8 @@ def _apart(models: Mapping[str, Any]) -> str:
 
 def _unsupported(params: ServingParams, requests: int) -> dict[str, str]:
     """Percentiles that so many requests can't carry."""
-    sent, found = params.rounds * requests, {}
+    sent = params.rounds * requests
+    found: dict[str, str] = {}
     for q in params.percentiles:
         if not stats.supported(sent, q / 100):
             needed = stats.observations_needed(q / 100)
