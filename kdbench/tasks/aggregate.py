@@ -5,8 +5,8 @@ without it; the intervals are ours, and know of clusters. `weighted_mean`, `shar
 `mean_of_strata`, `any_of_cluster` and those of timings (`median_ratio`, `p50` ... `p99`, `pooled_p90` ...
 `pooled_p99`, `noise`, `outliers`, `exact`) are our own. Each score is a number, or for some aggregations a
 short list: `weighted_perplexity` and `bits_per_byte` take [log-likelihood in nats, weight], `weighted_mean`
-[sum, weight], `share` [count, of how many], `calibration_error` [confidence, 0 or 1], `mean_of_strata` [stratum,
-number], `median_ratio` [numerator, denominator], the other ones of timings a round's calls, `f1`,
+[sum, weight], `share` [count, of how many], `calibration_error` [confidence, 0 or 1], `mean_of_strata`
+[stratum, number], `median_ratio` [numerator, denominator], the other ones of timings a round's calls, `f1`,
 `matthews_corrcoef` and `brier_score` take [truth, prediction], `bleu`, `chrf` and `ter` take [reference or
 references, hypothesis].
 """

@@ -126,9 +126,9 @@ def _tpot(one: Streamed) -> float | None:
 
 def _ratios(scores: Mapping[str, Any], skipped: dict[str, str]) -> dict[str, list[float]]:
     """[numerator, denominator] of each speed-up that both endpoints have numbers for."""
-    found = {}
+    found: dict[str, list[float]] = {}
     for ratio, base in (*RATIO_OF.items(), ("speedup.throughput", "output_tokens_per_second")):
-        pair = [scores.get(f"{base}.teacher"), scores.get(f"{base}.student")]
+        pair = [float(scores.get(f"{base}.{name}", 0.0)) for name in ("teacher", "student")]
         if all(pair):
             found[ratio] = pair[::-1] if ratio == "speedup.throughput" else pair
         else:
@@ -162,7 +162,8 @@ def _apart(models: Mapping[str, Any]) -> str:
 
 def _unsupported(params: ServingParams, requests: int) -> dict[str, str]:
     """Percentiles that so many requests can't carry."""
-    sent, found = params.rounds * requests, {}
+    sent = params.rounds * requests
+    found: dict[str, str] = {}
     for q in params.percentiles:
         if not stats.supported(sent, q / 100):
             needed = stats.observations_needed(q / 100)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kdbench.tasks.panel import Panel
 from kdbench.tasks.panels import (
-    batch_latency,
     acceptance,
+    batch_latency,
     categories,
     contact_sheet,
     divergence,
@@ -170,8 +170,8 @@ BATCHES = [
     Panel(
         "batch-latency",
         "Latency by batch",
-        "Teacher and student at each number of images at a time, medians of interleaved rounds; of generators "
-        "also an evaluation of the denoiser and the decoding",
+        "Teacher and student at each number of images at a time, medians of interleaved rounds; of "
+        "generators also an evaluation of the denoiser and the decoding",
         _HERE / "batch_latency.js",
         batch_latency.data,
         whole=True,
