@@ -74,21 +74,6 @@ def test_two_endpoints_are_measured_gated_and_drawn(kdbench: Any, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_an_endpoint_that_is_down_fails_its_cells_and_a_later_run_measures_them(
-    kdbench: Any, tmp_path: Path
-) -> None:
-    with serving(ScriptedServer()) as slow, serving(ScriptedServer()) as fast:
-        suite(tmp_path, slow.url, "http://127.0.0.1:9/v1")
-        kdbench("run", "served.yaml", code=1)
-        lost = rows(tmp_path, "efficiency/serving/c2-p12-n4")["speedup"]
-        assert lost.status == "failed"
-        assert "student: http://127.0.0.1:9/v1/completions: broken connection" in lost.reason
-        suite(tmp_path, slow.url, fast.url)
-        kdbench("run", "served.yaml")
-    assert rows(tmp_path, "efficiency/serving/c2-p12-n4")["speedup"].status == "ok"
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason=MISSING)
 def test_llama_cpps_server_streams_counts_and_ignores_an_end_of_text(tmp_path: Path) -> None:
     def measured(prompt_tokens: int) -> list[Sample]:

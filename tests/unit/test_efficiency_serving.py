@@ -321,3 +321,13 @@ def test_the_protocol_says_how_the_load_was_made() -> None:
     assert said["latency"] == "from when a request is due, sent or not"
     assert said["end_of_text"] == "heed" and said["service_level"] == "tpot <= 0.05 s"
     assert task().protocol()["latency"] == "from when a request is sent"
+
+
+def test_two_names_of_one_model_are_one_loaded_model_with_two_names() -> None:
+    from kdbench.run.worker import Worker
+
+    spec = {"adapter": "openai", "params": {"base_url": "http://h/v1", "model": "m"}, "load": {}}
+    order = {"models": {"teacher": spec, "student": spec}, "folder": "."}
+    models, _ = Worker(lambda *_, **__: None)._loaded(order)
+    assert set(models) == {"teacher", "student"}
+    assert models["teacher"] is models["student"]
