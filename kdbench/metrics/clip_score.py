@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+Floats: TypeAlias = "NDArray[np.float64]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ def cosines(images: ArrayLike, texts: ArrayLike) -> Floats:
 
     Raises `ValueError` where the shapes differ, or where a vector is 0 or not finite.
     """
+    import numpy as np
+
     one, other = (np.asarray(values, dtype=np.float64) for values in (images, texts))
     if one.ndim != 2 or one.shape != other.shape or not one.size:
         raise ValueError(f"images and texts need one shape [N, d], got {one.shape}, {other.shape}")
@@ -51,6 +55,8 @@ def cosines(images: ArrayLike, texts: ArrayLike) -> Floats:
 
 def clip_scores(images: ArrayLike, texts: ArrayLike, scale: Scale) -> Floats:
     """Scores of pairs, shape [N], from their features of shape [N, d]; errors as `cosines`."""
+    import numpy as np
+
     found = scale.factor * cosines(images, texts)
     return np.maximum(found, 0.0) if scale.floor else found
 

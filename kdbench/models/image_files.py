@@ -15,8 +15,6 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from kdbench.errors import ModelError
 from kdbench.models.file_hash import digest_of, sha256_of
 from kdbench.models.images import Image
@@ -33,6 +31,7 @@ def decoded(content: bytes, name: str) -> Image:
     Raises `ModelError` naming the file for what is empty, damaged or cut short, and for what has no one
     right meaning as 8-bit RGB: animations, more than 8 bits a channel, CMYK, transparency.
     """
+    import numpy as np
     from PIL import Image as Pictures
     from PIL import UnidentifiedImageError
 

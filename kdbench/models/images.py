@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from kdbench.errors import ModelError
 
-Image = NDArray[np.uint8]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Image: TypeAlias = "NDArray[np.uint8]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class GeneratesImages(Protocol):
 
 def checked(images: Sequence[Any], requests: Sequence[ImageRequest], whose: str) -> list[Image]:
     """`images` as they should be; `ModelError` for a wrong count, shape or type."""
+    import numpy as np
+
     if len(images) != len(requests):
         raise ModelError(f"{whose}: {len(requests)} images were asked for, {len(images)} came back")
     for image in images:
@@ -68,6 +71,8 @@ def to_uint8(values: NDArray[Any]) -> Image:
     Rounding, not truncation, as diffusers and EDM do; torchmetrics and DMD2 truncate, another dialect.
     Raises `ModelError` for values that are not finite.
     """
+    import numpy as np
+
     if not np.isfinite(values).all():
         raise ModelError(
             "the generator made values that are not finite (a smaller dtype's overflow?)"

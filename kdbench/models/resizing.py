@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from kdbench.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+Pixels: TypeAlias = "NDArray[np.uint8]"
 """An image [H, W, 3], RGB."""
 
 Filter = Literal[
@@ -108,6 +107,7 @@ def resized(images: Sequence[Pixels], how: Resize, device: str = "cpu") -> torch
     Float filters run on `device`, images of one size together; filters of 8 bits are Pillow's. An image
     alone gives the same numbers as among others. Raises `ModelError` for what is not such an image.
     """
+    import numpy as np
     import torch
 
     for image in images:
@@ -155,6 +155,7 @@ def _tf1(batch: torch.Tensor, size: int) -> torch.Tensor:
 
     Source: resize_bilinear of TensorFlow 1 with align_corners and half_pixel_centers false.
     """
+    import numpy as np
     import torch
 
     def along(values: torch.Tensor, dim: int) -> torch.Tensor:
@@ -174,6 +175,7 @@ def _tf1(batch: torch.Tensor, size: int) -> torch.Tensor:
 
 def _rounded(image: Pixels, how: Resize) -> Pixels:
     """Pillow's resize on 8 bits, cropped before or after."""
+    import numpy as np
     from PIL import Image
 
     kind: Any = Image.Resampling.BICUBIC
@@ -198,6 +200,8 @@ def _rounded(image: Pixels, how: Resize) -> Pixels:
 
 
 def _bordered(image: Pixels, side: int) -> Pixels:
+    import numpy as np
+
     top, left = ((side - length) // 2 for length in image.shape[:2])
     found = np.zeros((side, side, 3), dtype=np.uint8)
     found[top : top + image.shape[0], left : left + image.shape[1]] = image
@@ -205,6 +209,8 @@ def _bordered(image: Pixels, side: int) -> Pixels:
 
 
 def _middle(image: Pixels, side: int) -> Pixels:
+    import numpy as np
+
     top, left = ((length - side) // 2 for length in image.shape[:2])
     return np.ascontiguousarray(image[top : top + side, left : left + side])
 

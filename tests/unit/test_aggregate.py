@@ -77,6 +77,9 @@ OURS = {
 }
 CALLS = [[1 + random.Random(i).random() / 10, 1 + random.Random(-i).random()] for i in range(N)]
 OURS |= dict.fromkeys(("median_ratio", "p50", "p90", "p95", "p99", "noise", "outliers"), CALLS)
+LONG = [[*call] * 4 for call in CALLS]
+OURS |= dict.fromkeys(("pooled_p90", "pooled_p95", "pooled_p99"), LONG)
+OURS["share"] = [[i % 4, 4] for i in range(N)]
 OURS["exact"] = [7] * N
 LOOPS = [[20 + i % 9, 6 + i % 4, 0.01 + i % 3 / 1000, 0.02 + i % 5 / 1000] for i in range(N)]
 OURS |= {

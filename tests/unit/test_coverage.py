@@ -37,29 +37,29 @@ def test_what_is_not_measured_says_why(papers: list[dict[str, Any]]) -> None:
     assert all(bool(need["tasks"]) == need["measured"] for need in needs)
 
 
-def test_a_benchmark_of_lm_eval_is_measured_and_an_image_score_is_not(
+def test_benchmarks_of_lm_eval_and_image_scores_are_measured_and_image_labels_are_not(
     papers: list[dict[str, Any]],
 ) -> None:
     needs = {need["text"]: need for paper in papers for need in paper["needs"]}
     assert needs["GSM8K"]["tasks"] == ["reasoning/gsm8k"]
     assert needs["AIME24"]["measured"]
-    assert not needs["FID (COCO-30k)"]["measured"]
+    assert needs["FID (COCO-30k)"]["tasks"] == ["images"]
     assert not needs["top-1 accuracy (ImageNet-1k)"]["measured"]
 
 
 def test_a_task_that_is_registered_later_covers_what_it_emits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Images:
+    class Classification:
         @staticmethod
         def known_metrics() -> list[Metric]:
-            return [Metric("frechet_distance", "", "lower", "", "own")]
+            return [Metric("top1_accuracy", "", "higher", "")]
 
     registry.tasks.names()
-    monkeypatch.setitem(registry.tasks._classes, "images", Images)
+    monkeypatch.setitem(registry.tasks._classes, "classification", Classification)
     found = papers_of(FOLDER, Measurable(), {})
     needs = {need["text"]: need for paper in found for need in paper["needs"]}
-    assert needs["FID (COCO-30k)"]["tasks"] == ["images"]
+    assert needs["top-1 accuracy (ImageNet-1k)"]["tasks"] == ["classification"]
 
 
 def test_the_suite_to_run_is_one_whose_tasks_measure_a_need() -> None:

@@ -304,12 +304,15 @@ def test_verbs_are_known_without_asking_the_server(tmp_path: Path) -> None:
     tiny_models.save_tokenizer(tmp_path / "words")
     tiny_models.save_tokenizer(tmp_path / "bare", template=None)
     scores = {"score_text", "score_rolling"}
-    assert _adapter().verbs() == {"generate_text"} | scores
-    assert _adapter(scores="none").verbs() == {"generate_text"}
-    assert _adapter(api="chat").verbs() == {"generate_text"}
+    assert _adapter().verbs() == {"generate_text", "stream_text"} | scores
+    assert _adapter(scores="none").verbs() == {"generate_text", "stream_text"}
+    assert _adapter(api="chat").verbs() == {"generate_text", "stream_text"}
     with_words = _adapter(folder=tmp_path, tokenizer="words")
-    assert with_words.verbs() == {"generate_text", "chat_template"} | scores
-    assert _adapter(folder=tmp_path, tokenizer="bare").verbs() == {"generate_text"} | scores
+    assert with_words.verbs() == {"generate_text", "stream_text", "chat_template"} | scores
+    assert (
+        _adapter(folder=tmp_path, tokenizer="bare").verbs()
+        == {"generate_text", "stream_text"} | scores
+    )
     with pytest.raises(ModelError, match="no such folder"):
         _adapter(folder=tmp_path, tokenizer="wordz").check()
 

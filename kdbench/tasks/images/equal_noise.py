@@ -21,11 +21,11 @@ from kdbench.results.sample import Sample
 from kdbench.tasks.images import gallery
 from kdbench.tasks.images.conditions import ConditionParams, Conditions, described
 from kdbench.tasks.images.encoders import OWN, EncoderSpec, device, encoder_spec
-from kdbench.tasks.images.one_pass import OnePass
 from kdbench.tasks.task import Context, Item, Metric, PairTask
 
 if TYPE_CHECKING:
     from kdbench.models.images import Image
+    from kdbench.tasks.images.one_pass import OnePass
     from kdbench.tasks.panel import Panel
 
 LPIPS = "torchvision-alexnet"
@@ -165,6 +165,8 @@ class EqualNoise(PairTask):
             from kdbench.models.encoders.lpips import LpipsEncoder
 
             encoders[_LPIPS.name] = LpipsEncoder(weights.path_of(LPIPS), device=where)
+        from kdbench.tasks.images.one_pass import OnePass
+
         return OnePass(encoders, {}, where)
 
     def _sample(

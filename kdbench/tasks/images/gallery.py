@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-
 from kdbench.models.image_files import png
 from kdbench.models.images import Image
 from kdbench.results.files import writing
@@ -20,6 +18,7 @@ SIDE = 128
 
 def thumbnail(image: Image) -> str:
     """The image as base64 of a PNG, shrunk where it is larger than `SIDE`; never enlarged."""
+    import numpy as np
     from PIL import Image as Pictures
 
     picture = Pictures.fromarray(image)

@@ -13,8 +13,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kdbench.errors import TaskError
 from kdbench.models import weights
 from kdbench.models.adapter import Download
@@ -102,6 +100,8 @@ def _images(path: Path) -> ImageFiles:
 
 def _encoded(path: Path, encoder: ImageEncoder) -> Reference:
     """Features of a folder or zip of images, from the cache where they were made before."""
+    import numpy as np
+
     from kdbench.models.reference import Reference
     from kdbench.tasks.images.one_pass import BATCH, OnePass
 

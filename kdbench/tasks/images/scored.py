@@ -19,9 +19,7 @@ from kdbench.results.sample import Sample
 from kdbench.tasks.images import gallery
 from kdbench.tasks.images.conditions import ConditionParams, Conditions, described
 from kdbench.tasks.images.encoders import OWN, EncoderSpec, device, encoder_spec
-from kdbench.tasks.images.feature_store import FeatureStore
 from kdbench.tasks.images.metrics import KINDS, Asked, parsed
-from kdbench.tasks.images.one_pass import OnePass, Seen
 from kdbench.tasks.images.references import References
 from kdbench.tasks.task import Context, Item, Metric, ModelTask, Summary
 
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from kdbench.models.images import Image
     from kdbench.models.judges import JudgeSpec
     from kdbench.models.reference import Reference
+    from kdbench.tasks.images.one_pass import OnePass, Seen
     from kdbench.tasks.panel import Panel
 
 
@@ -161,6 +160,7 @@ class Images(ModelTask):
         ]
 
     def summarise(self, samples: Sequence[Sample], context: Context) -> Mapping[str, Summary]:
+        from kdbench.tasks.images.feature_store import FeatureStore
         from kdbench.tasks.images.set_scores import FeatureSet, labels_of, score
 
         assert context.artifacts is not None
@@ -179,6 +179,7 @@ class Images(ModelTask):
 
     def so_far(self, context: Context) -> dict[str, float]:
         """Frechet distances of the images that are there, and nothing where they are too few."""
+        from kdbench.tasks.images.feature_store import FeatureStore
         from kdbench.tasks.images.running import frechet_so_far
 
         found = {}
@@ -250,6 +251,8 @@ class Images(ModelTask):
         where = device()
         encoders = {name: spec.load(where) for name, spec in self._encoders.items()}
         judges = {spec.name: spec.load(where) for spec in self._asked[1]}
+        from kdbench.tasks.images.one_pass import OnePass
+
         return OnePass(encoders, judges, where)
 
     @cached_property
@@ -284,6 +287,8 @@ class Images(ModelTask):
         self, folder: Path, items: Sequence[Item], images: Sequence[Image], seen: Seen
     ) -> None:
         """What samples have no room for, on the disk before they are."""
+        from kdbench.tasks.images.feature_store import FeatureStore
+
         places = [place for item in items for place in self._places(item.index)]
         if self.params.spill:
             gallery.spill(folder, places, images)

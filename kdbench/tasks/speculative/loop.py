@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from kdbench.errors import TaskError
-from kdbench.metrics.replay import replays
 from kdbench.models.prompt_lookup import PromptLookup
 from kdbench.models.protocols import DRAFT_TOKENS, GENERATE_TEXT, SCORE_TOKENS
 from kdbench.models.tokens import TokenRow
@@ -140,6 +139,8 @@ class SpeculativeLoop(PromptedTask, PairTask):
         context: Context,
     ) -> None:
         """Run the reference loop, and replay what it has written."""
+        from kdbench.metrics.replay import replays
+
         courses = [
             self._course(
                 teacher, student, one, gamma, context.sample_seed(f"{one.item.id}/{gamma}")

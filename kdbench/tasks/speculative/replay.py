@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from kdbench.errors import TaskError
-from kdbench.metrics.replay import replays
 from kdbench.models.prompt_lookup import PromptLookup
 from kdbench.models.protocols import DRAFT_TOKENS, SCORE_TOKENS, Continuation
 from kdbench.models.tokens import TokenRow
@@ -222,6 +221,8 @@ def looked_up(lookup: PromptLookup, row: TokenRow, depth: int) -> npt.NDArray[np
 
 def loop_scores(chances: Any, gammas: Sequence[int]) -> dict[str, list[float]]:
     """A prompt's sums of a loop with each gamma: [numerator, denominator] by metric."""
+    from kdbench.metrics.replay import replays
+
     scores: dict[str, list[float]] = {}
     for g, found in replays([chances], gammas).items():
         tokens, passes = float(found.tokens[0]), float(found.passes[0])
