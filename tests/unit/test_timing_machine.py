@@ -179,12 +179,30 @@ def test_ceilings_are_measured_once_for_a_machine(
         return Ceilings(2e9 + len(calls), 1e9)
 
     monkeypatch.setattr(ceilings_module, "measured", measure)
+    monkeypatch.setattr(ceilings_module, "_own", {})
+    monkeypatch.setattr(ceilings_module, "warnings", lambda found: [])
     first = ceilings_module.ceilings("cpu", torch.float32, 1)
     assert ceilings_module.ceilings("cpu", torch.float32, 1) == first
     assert ceilings_module.ceilings("cpu", torch.float32, 2) != first
     assert len(calls) == 2
     monkeypatch.setenv("KDBENCH_CACHE", "/dev/null/nowhere")  # losing it costs time, nothing else
     assert ceilings_module.ceilings("cpu", torch.float32, 1).bandwidth == 1e9
+
+
+def test_what_a_busy_machine_achieves_is_forgotten_with_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setenv("KDBENCH_CACHE", str(tmp_path))
+    found = iter([Ceilings(1e9, 1e9), Ceilings(2e9, 2e9)])
+    monkeypatch.setattr(ceilings_module, "measured", lambda *_: next(found))
+    monkeypatch.setattr(ceilings_module, "_own", {})
+    monkeypatch.setattr(ceilings_module, "warnings", lambda found: ["busy machine"])
+    assert ceilings_module.ceilings("cpu", torch.float32, 1).flops == 1e9
+    assert ceilings_module.ceilings("cpu", torch.float32, 1).flops == 1e9
+    monkeypatch.setattr(ceilings_module, "_own", {})
+    assert ceilings_module.ceilings("cpu", torch.float32, 1).flops == 2e9
 
 
 @pytest.mark.slow
