@@ -275,3 +275,20 @@ def test_resampling_any_statistic_agrees_with_the_closed_form() -> None:
     assert found.value == pytest.approx(exact.value)
     assert found.low == pytest.approx(exact.low, abs=0.005)
     assert found.high == pytest.approx(exact.high, abs=0.005)
+
+
+def test_a_share_that_is_the_same_in_every_sample_still_has_an_interval() -> None:
+    none = aggregate("share", [[0, 16]] * 8)
+    assert (none.value, none.low, none.n) == (0, 0, 128) and 0 < none.high < 0.5
+    some = aggregate("share", [[i % 2, 4] for i in range(40)])
+    assert some.value == 0.125 and some.low < 0.125 < some.high
+
+
+def test_a_pooled_percentile_is_that_of_all_calls_with_rounds_as_its_units() -> None:
+    rounds = [[random.Random(10 * i + j).random() + i % 2 for j in range(12)] for i in range(10)]
+    found = aggregate("pooled_p90", rounds)
+    alone = aggregate("p90", rounds)
+    assert found.value == pytest.approx(alone.value) and found.n == 120
+    assert found.low < found.value < found.high
+    with pytest.raises(TaskError, match="needs 36 calls, and there are 24"):
+        aggregate("pooled_p90", rounds[:2])

@@ -24,7 +24,13 @@ async def instant_server(chunks: int) -> AsyncIterator[str]:
     sent = [f"data: {json.dumps(one)}\n\n".encode() for one in events] + [b"data: [DONE]\n\n"]
     answer = _HEAD + b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in sent) + b"0\r\n\r\n"
 
+    under_way: set[asyncio.Task[None]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = asyncio.current_task()
+        assert own is not None
+        under_way.add(own)
+        own.add_done_callback(under_way.discard)
         with suppress(asyncio.IncompleteReadError, ConnectionError):  # the client has gone
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -38,6 +44,8 @@ async def instant_server(chunks: int) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
+        if under_way:  # they end when their clients have gone
+            await asyncio.wait(under_way, timeout=1.0)
 
 
 def _length(head: bytes) -> int:
