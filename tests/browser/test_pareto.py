@@ -83,11 +83,11 @@ def test_the_chart_holds_the_students_the_frontier_and_the_teacher(
 def test_axes_and_scales_are_in_the_address(open_page: OpenPage) -> None:
     page = open_page("/pareto")
     chart(page)
-    page.get_by_label("Up").select_option("quality")
+    page.locator("select[data-key=y]").select_option("quality")
     page.get_by_role("button", name="log x").click()
     again = open_page(page.url.split("#", 1)[1])
     chart(again)
-    expect(again.get_by_label("Up")).to_have_value("quality")
+    expect(again.locator("select[data-key=y]")).to_have_value("quality")
     assert again.evaluate("document.querySelector('.pareto-chart').layout.xaxis.type") == "log"
 
 
