@@ -20,7 +20,7 @@ from kdbench.results.sample import Sample
 from kdbench.tasks import code_problems
 from kdbench.tasks.lmeval import yamls
 from kdbench.tasks.reasoning import Reasoning, ReasoningParams
-from kdbench.tasks.sampled import drawn
+from kdbench.tasks.sampled import check_draws, drawn
 from kdbench.tasks.sandbox.runs import Limits, Verdict, judge
 from kdbench.tasks.sandbox.walls import require_walls
 from kdbench.tasks.task import CODE_NOT_ALLOWED, Context, Item, Metric, ModelTask, TaskParams
@@ -49,10 +49,7 @@ class CodeParams(TaskParams):
 
     @model_validator(mode="after")
     def _fits(self) -> CodeParams:
-        if any(not 1 <= k <= self.samples for k in self.k):
-            raise ValueError(f"k must lie within 1 and samples ({self.samples}), got {self.k}")
-        if self.temperature == 0 and self.samples > 1:
-            raise ValueError("at temperature 0 all samples are the same: set samples: 1")
+        check_draws(self.samples, self.k, self.temperature)
         return self
 
 

@@ -30,6 +30,14 @@ KEPT = 400
 """Characters of each further answer that are kept, from its end."""
 
 
+def check_draws(samples: int, ks: Sequence[int], temperature: float) -> None:
+    """Raise ValueError for a k that so many samples can't carry, and for samples that are all the same."""
+    if any(not 1 <= k <= samples for k in ks):
+        raise ValueError(f"k must lie within 1 and samples ({samples}), got {list(ks)}")
+    if temperature == 0 and samples > 1:
+        raise ValueError("at temperature 0 all samples are the same: set samples: 1")
+
+
 class SampledParams(ReasoningParams):
     """`lm_eval` names the task that prompts and right answers come from."""
 
@@ -44,10 +52,7 @@ class SampledParams(ReasoningParams):
 
     @model_validator(mode="after")
     def _fits(self) -> SampledParams:
-        if any(not 1 <= k <= self.samples for k in self.k):
-            raise ValueError(f"k must lie within 1 and samples ({self.samples}), got {self.k}")
-        if self.temperature == 0 and self.samples > 1:
-            raise ValueError("at temperature 0 all samples are the same: set samples: 1")
+        check_draws(self.samples, self.k, self.temperature)
         return self
 
 
