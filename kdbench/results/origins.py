@@ -24,11 +24,6 @@ LARGEST = 2 << 30
 SECONDS = 60
 
 
-def is_origin(text: str) -> bool:
-    """True for what is not simply a folder of this machine."""
-    return text.startswith(("git:", "http://", "https://")) or text.endswith(".zip")
-
-
 @contextmanager
 def fetch(text: str, base: Path | None = None) -> Iterator[Path]:
     """The folder that `text` names, at hand until the block ends.
