@@ -141,11 +141,13 @@ def print_json(rows: Sequence[Row]) -> None:
     typer.echo(render(rows, "json"), nl=False)
 
 
-def print_plan(plan: Plan, as_json: bool) -> None:
+def print_plan(plan: Plan, root: Path, as_json: bool) -> None:
+    from kdbench.results.store import Store
     from kdbench.run.catalogue import plan_lines, plan_record
 
+    store = Store(root)
     if as_json:
-        typer.echo(json.dumps(plan_record(plan), indent=1))
+        typer.echo(json.dumps(plan_record(plan, store), indent=1))
     else:
-        for line in plan_lines(plan):
+        for line in plan_lines(plan, store):
             typer.echo(line)

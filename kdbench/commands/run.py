@@ -104,7 +104,7 @@ def run(
             "--budget and --until-decided both say when to stop; choose one of them"
         )
     if dry_run:
-        print_plan(plan_of(loaded, root).allowing(allow_code_execution), as_json)
+        print_plan(plan_of(loaded, root).allowing(allow_code_execution), root, as_json)
         return
     talk = make_console(stderr=as_json)
 
@@ -191,8 +191,9 @@ def validate(
     problems = check(loaded)
     if problems:
         raise SuiteError(problems)
-    plan = plan_of(loaded, results_root(loaded, results))
-    print_plan(plan, as_json)
+    root = results_root(loaded, results)
+    plan = plan_of(loaded, root)
+    print_plan(plan, root, as_json)
     blocked = [cell for cell in plan.cells if cell.problem and not cell.skipped]
     if blocked and not plan.downloads:
         raise typer.Exit(EXIT_USAGE)

@@ -91,7 +91,10 @@ class CausalLM:
         """Give the memory back."""
         import torch
 
+        from kdbench.models.timing.compiled import forget_compiled
+
         on_gpu = self.model.device.type == "cuda"
+        forget_compiled(self.model)
         del self.model, self.scorer, self.generator
         gc.collect()
         if on_gpu:

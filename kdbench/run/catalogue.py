@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from kdbench import registry
 from kdbench.errors import SettingsConflictError, UnknownNameError
 from kdbench.models.protocols import ABOUT_VERBS
-from kdbench.results.store import SCHEMA
+from kdbench.results.store import SCHEMA, Store
+from kdbench.run.forecast import Expected, expected
 from kdbench.run.plan import Plan, by_models
 from kdbench.tasks.compare import PAIR_METRICS
 from kdbench.tasks.task import CODE_NOT_ALLOWED, PairTask, Task
@@ -91,8 +92,8 @@ def _bound(cls: type[Task], value: str) -> Task | None:
     return cls(members[0], Path.cwd())
 
 
-def plan_lines(plan: Plan) -> list[str]:
-    """The plan for a person."""
+def plan_lines(plan: Plan, store: Store) -> list[str]:
+    """The plan for a person, with what `store` tells of timings."""
     suite = plan.suite
     lines = [
         f"suite {suite.name}: {counted(len(suite.pairs), 'pair')}, {counted(len(plan.cells), 'cell')}"
@@ -128,6 +129,7 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(
             f"{counted(len(todo), 'cell')} to measure in {counted(len(by_models(todo)), 'load')}"
         )
+    lines += timing_lines(expected(plan, store))
     if plan.executing and not plan.allow_code_execution:
         lines += [f"  {label} {CODE_NOT_ALLOWED}" for label in plan.executing]
     if plan.downloads:
@@ -137,12 +139,26 @@ def plan_lines(plan: Plan) -> list[str]:
     return lines
 
 
+def timing_lines(known: Expected) -> list[str]:
+    """What is known of timings before any is tried."""
+    if not known.timings:
+        return []
+    told = f"{counted(known.timings, 'timing')} among them"
+    if known.least_seconds:
+        told += f", at least {known.least_seconds:g} s by their settings"
+    if known.alike:
+        which = "all" if known.alike == known.timings else f"{known.alike} of them"
+        took = f"{known.alike_seconds:.1f} s"
+        told += f"; {which} took {took} on this hardware before, with other models or seeds"
+    return [f"{told}; a run tries them and says how long they take before it begins"]
+
+
 def counted(number: int, thing: str) -> str:
     """`1 cell`, `2 cells`."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def plan_record(plan: Plan) -> dict[str, Any]:
+def plan_record(plan: Plan, store: Store) -> dict[str, Any]:
     """The plan for a machine."""
     return {
         "schema": SCHEMA,
@@ -160,6 +176,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
             }
             for cell in plan.cells
         ],
+        "timings": asdict(expected(plan, store)),
         "executes_code": plan.executing,
         "downloads": [{"for": where, **asdict(item)} for where, item in plan.downloads],
     }

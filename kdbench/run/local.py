@@ -202,7 +202,7 @@ def _until_done(slot: Slot, order: dict[str, Any]) -> Iterator[Event]:
                 current = event["cell"]
             elif event["event"] in ("load", "loaded"):
                 loading = event["event"] == "load"
-            elif event["event"] in ("done", "failed", "left_out"):
+            elif event["event"] in ("done", "failed", "foretold"):
                 left.pop(event["cell"])
                 current = None
             elif event["event"] == "died":

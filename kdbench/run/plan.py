@@ -82,6 +82,12 @@ class PlannedCell:
         return "hardware" in self.ingredients
 
     @property
+    def foretells(self) -> bool:
+        """Whether its task can say beforehand how long it takes."""
+        task: type[Task] = registry.tasks.get(self.spec.task)
+        return self.timing and task.predict is not Task.predict
+
+    @property
     def protocol_id(self) -> str:
         parts = self.protocol if self.reach is None else {**self.protocol, "documents": PROTOCOL}
         return "; ".join(f"{part}={value}" for part, value in parts.items())
@@ -321,23 +327,9 @@ def _check_tokenizers(task: PairTask, teacher: Adapter, student: Adapter) -> Non
         )
 
 
-def orders_of(
-    plan: Plan, store: Store, cells: Iterable[PlannedCell], budget: float | None = None
-) -> list[dict[str, Any]]:
-    """Work orders for `cells`, one for each set of models.
-
-    `budget` is seconds for timings; each order gets its share of it, by the number of its timings.
-    """
-    groups = by_models(cells)
-    timings = {models: sum(cell.timing for cell in own) for models, own in groups.items()}
-    total = sum(timings.values())
-    return [
-        {
-            **_order(plan, store, models, own),
-            "budget": budget * timings[models] / total if budget and total else None,
-        }
-        for models, own in groups.items()
-    ]
+def orders_of(plan: Plan, store: Store, cells: Iterable[PlannedCell]) -> list[dict[str, Any]]:
+    """Work orders for `cells`, one for each set of models."""
+    return [_order(plan, store, models, own) for models, own in by_models(cells).items()]
 
 
 def _order(

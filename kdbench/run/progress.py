@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Sees the events of `kdbench.run.local.execute`."""
+    """Sees the events of `kdbench.run.local.Workers.execute`."""
 
     def __enter__(self) -> Progress: ...
 
@@ -29,11 +29,22 @@ def progress_on(console: Console, cells: Sequence[PlannedCell], quiet: bool) -> 
 
 
 def predicted(event: dict[str, Any]) -> str:
-    """What the timings of an order will take, in words."""
-    minutes, seconds = divmod(round(event["seconds"]), 60)
-    took = f"{minutes} min {seconds} s" if minutes else f"{event['seconds']:.1f} s"
-    rest = f"; {event['left_out']} left out by the budget" if event["left_out"] else ""
-    return f"timings of {' and '.join(event['models'])}: {event['timings']}, about {took}{rest}"
+    """What the timings of a run will take, in words."""
+    parts = []
+    if event["timings"] or event["left_out"] or not event["unknown"]:
+        parts.append(f"timings: {event['timings']}, about {_took(event['seconds'])}")
+    if event["left_out"]:
+        parts.append(f"{event['left_out']} left out by the budget")
+    if event["tried"]:
+        parts.append(f"trying them took {_took(event['tried'])}")
+    if event["unknown"]:
+        parts.append(f"how long {', '.join(event['unknown'])} takes is not known beforehand")
+    return "; ".join(parts)
+
+
+def _took(seconds: float) -> str:
+    """Tenths of a second where they matter."""
+    return _duration(seconds) if seconds >= 60 else f"{seconds:.1f} s"
 
 
 class _Silent:

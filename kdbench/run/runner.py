@@ -15,6 +15,7 @@ from kdbench.models.hub import offline
 from kdbench.results.published import Published
 from kdbench.results.store import CellRecord, Store
 from kdbench.results.table import Row, read_csv
+from kdbench.run.forecast import foretell
 from kdbench.run.local import OnEvent, Workers
 from kdbench.run.plan import Plan, PlannedCell, make_plan, orders_of
 from kdbench.run.progress import Progress
@@ -90,16 +91,7 @@ def run_suite(
             if referee is not None:
                 reaches = measure_until_decided(plan, store, workers, referee, on_event)
             else:
-                first = plan.bases_of(todo)
-                rest = [cell for cell in todo if cell not in first]
-                for cells in (first, *apart(rest, slots)):
-                    if cells:
-                        workers.execute(
-                            orders_of(plan, store, cells, budget),
-                            on_event,
-                            stay=cells is first and bool(rest),
-                            alone=slots > 1 and cells[0].timing,
-                        )
+                _measure(plan, store, workers, slots, budget, on_event)
     measured = time.perf_counter()
     again = make_plan(suite, store).allowing(allow_code_execution) if todo else plan
     if early:
@@ -107,6 +99,32 @@ def run_suite(
     phases = {"plan": planned - began, "measure": measured - planned}
     rows = publish(again, store, target, phases, started)
     return Outcome(rows, target, len(todo), unfinished(rows))
+
+
+def _measure(
+    plan: Plan,
+    store: Store,
+    workers: Workers,
+    slots: int,
+    budget: float | None,
+    on_event: OnEvent,
+) -> None:
+    """What others rest on first; then how long the timings will take; then all cells that are left."""
+    todo = plan.todo
+    first = plan.bases_of(todo)
+    batches = apart([cell for cell in todo if cell not in first], slots)
+    if first:
+        workers.execute(orders_of(plan, store, first), on_event, stay=any(batches))
+    without: set[str] = set()
+    if any(cell.timing for batch in batches for cell in batch):
+        without = foretell(
+            plan, store, workers, [b for b in batches if b], slots > 1, budget, on_event
+        )
+    for batch in batches:
+        cells = [cell for cell in batch if cell.key not in without]
+        if cells:
+            alone = slots > 1 and cells[0].timing
+            workers.execute(orders_of(plan, store, cells), on_event, alone=alone)
 
 
 def apart(cells: Sequence[PlannedCell], slots: int) -> list[list[PlannedCell]]:

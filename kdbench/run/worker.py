@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +44,13 @@ class Worker:
         self.items: dict[tuple[int, int | None], Sequence[Item]] = {}
 
     def run(self, order: dict[str, Any]) -> None:
-        """Measure every cell of an order; a cell that fails is told and the next one begins."""
+        """Measure every cell of an order, or `foretell` how long that takes; a cell that fails is told and
+        the next one begins."""
+        if order.get("foretell"):
+            self._foretell(order)
+            return
         broken = ""
-        left_out = self._foretell(order)
         for cell in order["cells"]:
-            if cell["key"] in left_out:
-                continue
             if broken:
                 self._fail(order, cell, broken)
                 continue
@@ -65,65 +65,41 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - one failed cell is one failed cell
                 self._fail(order, cell, _reason(error))
 
-    def _foretell(self, order: dict[str, Any]) -> set[str]:
-        """Say how long the order's timings will take; keys of those that its budget has no room for.
-
-        Timings come in the order of what they say most; the first that does not fit, and all behind it, are
-        left out. What fails here fails again where it is measured, and is told there.
-        """
-        seconds: dict[str, float] = {}
+    def _foretell(self, order: dict[str, Any]) -> None:
+        """Try the order's timings. What fails here fails again where it is measured, and is told there."""
+        broken = False
         for cell in order["cells"]:
+            self.emit("start", cell=cell["key"])
+            found: dict[str, Any] = {"seconds": None, "once": {}, "tried": 0.0}
             try:
-                seconds |= self._predicted(order, cell)
+                if not broken:
+                    found = self._tried(order, cell)
             except StoreError:
                 raise
-            except _LoadError:
-                return set()
             except Exception as error:  # noqa: BLE001 - told when the cell is measured
                 _reason(error)
-        if not seconds:
-            return set()
-        budget = order.get("budget")
-        sums = dict(zip(seconds, accumulate(seconds.values()), strict=True))
-        out = {key for key, total in sums.items() if budget is not None and total > budget}
-        self.emit(
-            "predicted",
-            seconds=sum(took for key, took in seconds.items() if key not in out),
-            timings=len(seconds) - len(out),
-            left_out=len(out),
-            models=list(order["models"]),
-        )
-        for cell in order["cells"]:
-            if cell["key"] in out:
-                self._leave_out(order, cell, seconds[cell["key"]])
-        return out
+                broken = isinstance(error, _LoadError)
+            self.emit("foretold", cell=cell["key"], **found)
 
-    def _predicted(self, order: dict[str, Any], cell: dict[str, Any]) -> dict[str, float]:
-        """Seconds that a timing will take, by its key; empty for cells that time nothing."""
+    def _tried(self, order: dict[str, Any], cell: dict[str, Any]) -> dict[str, Any]:
+        """Seconds that a timing will take, those that its models cost once, and those that trying took."""
         task = self._task(order, cell)
-        if not task.timing or cell["share"] is not None:
-            return {}
         stored = {one.index for one in Store(Path(order["root"])).cell(cell["key"]).samples()}
-        items = [one for one in self._items(order, cell, task) if one.index not in stored]
-        if items:  # a pilot that memory does not survive costs this cell alone
-            self.emit("start", cell=cell["key"])
-        names = cell["subject"].values()
-        models = self._load(order)[0] if items else {}
+        missing = blocks(self._items(order, cell, task), order["block"], stored)
+        if not missing:
+            return {"seconds": 0.0, "once": {}, "tried": 0.0}
+        models, _ = self._load(order)
+        roles = {role: models[name] for role, name in cell["subject"].items()}
         context = Context(order["seed"], sources=order["models"], folder=order["folder"])
-        found = task.predict([models[name] for name in names], items, context) if items else 0.0
-        return {cell["key"]: found} if found else {}
-
-    def _leave_out(self, order: dict[str, Any], cell: dict[str, Any], seconds: float) -> None:
-        store = Store(Path(order["root"])).cell(cell["key"])
-        record = store.record() or CellRecord(cell["key"], cell["ingredients"])
-        reason = f"left out by --budget: it needs about {seconds:.1f} s, and more telling ones came first"
-        store.write_record(
-            replace(
-                record, status="skipped", reason=reason, hardware=cell["hardware"],
-                kdbench=__version__,
-            )
-        )  # fmt: skip
-        self.emit("left_out", cell=cell["key"], reason=reason)
+        began = time.perf_counter()
+        found = task.predict(roles, [item for block in missing for item in block], context)
+        tried = time.perf_counter() - began
+        once: dict[str, float] = {}
+        for role, seconds in found.once.items():
+            name = cell["subject"][role]
+            once[name] = once.get(name, 0.0) + seconds
+        seconds = found.rounds + found.warm_up * len(missing)
+        return {"seconds": seconds, "once": once, "tried": tried}
 
     def _load(self, order: dict[str, Any]) -> tuple[dict[str, Any], float]:
         """The order's models by name, loaded where they are not yet, and the seconds that took."""

@@ -88,6 +88,20 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class Prediction:
+    """Seconds that measuring a timing's items will take, by what they are spent on.
+
+    `rounds` go into the items, `warm_up` comes before each block of them. `once` is what a role's model
+    costs when it has been loaded anew: counting its operations, compiling it, looking for its best batch.
+    Where nothing can be measured, all are 0.
+    """
+
+    rounds: float = 0.0
+    warm_up: float = 0.0
+    once: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """A number that only the task's own code can compute, as a cell keeps it.
 
@@ -189,9 +203,17 @@ class Task(ABC):
     def fetch(self) -> None:
         """Fetch what `downloads` lists; called only where there is something."""
 
-    def predict(self, models: Sequence[Any], items: Sequence[Item], context: Context) -> float:
-        """Seconds that measuring `items` will take, for tasks that time; found by trying."""
+    def least_seconds(self) -> float:
+        """Seconds that the settings of a timing ask for at the least, whatever the models."""
         return 0.0
+
+    def predict(
+        self, models: Mapping[str, Any], items: Sequence[Item], context: Context
+    ) -> Prediction:
+        """How long measuring `items` will take, for tasks that time; found by trying the models, which are
+        named by their roles. Tasks that don't say so have no time that is known beforehand.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def items(self, limit: int | None) -> Sequence[Item]:

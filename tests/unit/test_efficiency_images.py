@@ -27,7 +27,7 @@ from kdbench.run.rows import CellView, Header, Pair, table_rows
 from kdbench.tasks.efficiency.batches import BatchTask
 from kdbench.tasks.efficiency.classifier import EfficiencyClassifier
 from kdbench.tasks.efficiency.image import EfficiencyImage
-from kdbench.tasks.task import Context
+from kdbench.tasks.task import Context, Prediction
 
 
 @dataclass(eq=False)
@@ -92,6 +92,10 @@ def task(kind: type[BatchTask] = EfficiencyImage, **params: Any) -> Any:
 
 def measured(own: BatchTask, teacher: Any, student: Any) -> list[Sample]:
     return own.measure(teacher, student, own.items(None), Context(0))
+
+
+def roles(teacher: Any, student: Any) -> dict[str, Any]:
+    return {"teacher": teacher, "student": student}
 
 
 def rows(own: BatchTask, samples: list[Sample]) -> dict[str, Any]:
@@ -161,9 +165,11 @@ def test_the_search_for_the_best_batch_stops_where_nothing_is_gained() -> None:
         opened.append(batch)
         yield ScriptedRun(Scripted(clock, fixed=4), batch)
 
-    assert best(open_run, 64) == 16  # 32 would make 3 % more
+    found = best(open_run, 64)
+    assert found.batch == 16  # 32 would make 3 % more
     assert opened == [1, 2, 4, 8, 16, 32]
-    assert best(open_run, 4) == 4
+    assert found.spent == clock.now
+    assert best(open_run, 4).batch == 4
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_largest_that_fits_is_told() -> None:
@@ -210,10 +216,36 @@ def test_a_prediction_is_the_time_that_the_whole_takes() -> None:
     clock = FakeClock()
     models = Scripted(clock), Scripted(clock, 0.5)
     own = task(min_seconds=500.0)
-    predicted = own.predict(models, own.items(None), Context(0))
+    predicted = own.predict(roles(*models), own.items(None), Context(0))
     began = clock.now
     measured(own, *models)
-    assert predicted == pytest.approx(clock.now - began, rel=0.25)
+    assert predicted.rounds + predicted.warm_up == pytest.approx(clock.now - began, rel=0.25)
+
+
+def test_the_search_for_the_best_batch_is_foretold_where_it_will_be_done_again() -> None:
+    def loaded(clock: FakeClock) -> tuple[Scripted, Scripted]:
+        return Scripted(clock, fixed=8, most=8), Scripted(clock, step=0.5)
+
+    clock = FakeClock()
+    own = task(batch=["best"], most=16, rounds=6)
+    models = loaded(clock)
+    predicted = own.predict(roles(*models), own.items(None), Context(0))
+    ahead = predicted.rounds + predicted.warm_up
+    for again, foretold in (
+        (models, ahead),
+        (loaded(clock), ahead + sum(predicted.once.values())),
+    ):
+        began = clock.now
+        measured(own, *again)
+        assert foretold == pytest.approx(clock.now - began, rel=0.1)
+    assert sum(predicted.once.values()) > 0.25 * ahead
+
+
+def test_a_batch_that_does_not_fit_takes_no_time_to_measure() -> None:
+    clock = FakeClock()
+    models = roles(Scripted(clock, most=2), Scripted(clock))
+    own = task(batch=[8])
+    assert own.predict(models, own.items(None), Context(0)) == Prediction()
 
 
 def generator(folder: Path, **params: Any) -> Any:

@@ -270,8 +270,10 @@ def test_the_clients_own_part_is_measured_and_below_what_it_measures() -> None:
 def test_a_prediction_is_the_time_that_the_loads_take() -> None:
     own = task(concurrency=[2], requests=4, rounds=6)
     with serving(ScriptedServer(first=0.1)) as one, serving(ScriptedServer(first=0.05)) as other:
-        predicted = own.predict([one.load(), other.load()], own.items(None), Context(0))
-    assert (6 + 1) * 2 * 0.15 <= predicted <= (6 + 1) * 2 * 0.15 * 2.5
+        models = {"teacher": one.load(), "student": other.load()}
+        predicted = own.predict(models, own.items(None), Context(0))
+    assert predicted.rounds == pytest.approx(6 * predicted.warm_up)
+    assert 2 * 0.15 <= predicted.warm_up <= 2 * 0.15 * 2.5
 
 
 def test_a_round_that_is_measured_later_has_the_order_that_it_would_have_had() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_clock import FakeClock
 from fake_text_model import ScriptedText
+from pydantic import ValidationError
 
 from kdbench.results.sample import Sample
 from kdbench.run.rows import CellView, Header, Pair, table_rows
@@ -26,6 +29,10 @@ def task(**params: Any) -> EfficiencyText:
 
 def measured(own: EfficiencyText, teacher: Any, student: Any) -> list[Sample]:
     return own.measure(teacher, student, own.items(None), Context(0))
+
+
+def roles(teacher: Any, student: Any) -> dict[str, Any]:
+    return {"teacher": teacher, "student": student}
 
 
 def number(own: EfficiencyText, samples: list[Sample], name: str) -> Estimate:
@@ -153,10 +160,50 @@ def test_a_prediction_from_short_runs_is_the_time_that_the_whole_takes() -> None
     clock = FakeClock()
     models = scripted(clock)
     own = task(new_tokens=[200], min_seconds=2000.0)
-    predicted = own.predict(models, own.items(None), Context(0))
+    predicted = own.predict(roles(*models), own.items(None), Context(0))
     began = clock.now
     measured(own, *models)
-    assert predicted == pytest.approx(clock.now - began, rel=0.25)
+    assert predicted.rounds + predicted.warm_up == pytest.approx(clock.now - began, rel=0.25)
+    assert not any(predicted.once.values())
+
+
+def test_a_call_that_lasts_as_long_as_a_warm_up_may_is_warmed_up_once() -> None:
+    clock = FakeClock()
+    own = task(new_tokens=[2], prompt_tokens=[60], rounds=6)
+    models = scripted(clock)
+    predicted = own.predict(roles(*models), own.items(None), Context(0))
+    began = clock.now
+    measured(own, *models)
+    assert predicted.rounds + predicted.warm_up == pytest.approx(clock.now - began, rel=0.05)
+
+
+def test_a_first_call_that_takes_longer_is_foretold_for_models_that_are_loaded_again() -> None:
+    class Compiling(ScriptedText):
+        compiled = False
+
+        @contextmanager
+        def time_text(self, *given: Any) -> Iterator[Any]:
+            with super().time_text(*given) as run:
+                yield _Compiled(self, run)
+
+    class _Compiled:
+        def __init__(self, model: Any, run: Any) -> None:
+            self.model, self.run = model, run
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.run, name)
+
+        def __call__(self, *given: Any, **named: Any) -> None:
+            if not self.model.compiled:
+                self.model.clock.advance(7.0)
+                self.model.compiled = True
+            self.run(*given, **named)
+
+    clock = FakeClock()
+    own = task()
+    models = roles(Compiling(clock, 0.2, 1.0), ScriptedText(clock, 0.1, 0.25))
+    predicted = own.predict(models, own.items(None), Context(0))
+    assert predicted.once == {"teacher": pytest.approx(7.0), "student": pytest.approx(0.0)}
 
 
 def test_a_run_that_was_cut_short_goes_on_with_the_rounds_that_are_missing() -> None:
@@ -207,11 +254,18 @@ def test_a_suite_names_a_grid_and_gets_a_task_for_each_shape() -> None:
 
 
 def test_the_protocol_says_how_the_model_ran() -> None:
-    said = task(compile="reduce-overhead", attention="sdpa", threads=1).protocol()
+    how = {"compile": "reduce-overhead", "cache": "static"}
+    said = task(**how, attention="sdpa", threads=1).protocol()
     assert said["compile"] == "reduce-overhead (CUDA graphs)"
+    assert said["warm_up"] == "compiled, then at the shape until stable"
     assert said["attention"] == "sdpa"
     assert "end of text ignored" in said["shape"]
     assert said["tpot"] == "(e2e-ttft)/(n-1)"
+
+
+def test_cuda_graphs_without_a_static_cache_are_refused() -> None:
+    with pytest.raises(ValidationError, match="write cache: static beside it"):
+        TextParams(compile="max-autotune")
 
 
 def test_the_pages_panels_draw_what_was_timed() -> None:

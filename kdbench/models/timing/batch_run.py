@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kdbench.errors import ModelError
@@ -37,19 +38,37 @@ class BatchRun(Protocol):
     def ceilings(self) -> Ceilings: ...
 
 
-Open = Callable[[int], AbstractContextManager[BatchRun]]
-"""Makes a run of so many images."""
+Open = Callable[[int], AbstractContextManager[Any]]
+"""Makes a run of so many rows or images."""
 
 
-def runs(open_run: Open, batch: int) -> float | None:
-    """Seconds of a second call at `batch`, or None where memory runs out."""
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Seconds of a call at a batch, and of all calls that were made to find out."""
+
+    seconds: float
+    spent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The batch that makes most images a second (0: not even one fits), and the seconds that it took to
+    find it."""
+
+    batch: int
+    spent: float
+
+
+def runs(open_run: Open, batch: int, calls: int = 3) -> Called | None:
+    """How long a call at `batch` takes, from `calls` of which the first does not count if there are more;
+    None where memory runs out."""
     from kdbench.models.timing.rounds import Subject, timed
 
     try:
         with open_run(batch) as run:
             subject = Subject("pilot", run)
-            timed(subject, run.clock)
-            return min(timed(subject, run.clock)[-1] for _ in range(2))
+            taken = [timed(subject, run.clock)[-1] for _ in range(calls)]
+            return Called(min(taken[1:] or taken), sum(taken))
     except (ModelError, RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise
@@ -58,24 +77,25 @@ def runs(open_run: Open, batch: int) -> float | None:
 
 
 def largest(open_run: Open, batch: int) -> int:
-    """The largest batch that runs, found by halving; 0 where not even one image does."""
-    while batch > 0 and runs(open_run, batch) is None:
+    """The largest batch that runs, found by halving; 0 where not even one row or image does."""
+    while batch > 0 and runs(open_run, batch, calls=1) is None:
         batch //= 2
     return batch
 
 
-def best(open_run: Open, most: int) -> int:
-    """The batch that makes most images a second: doubled from 1 while that gains, up to `most`; 0 where not
-    even one image fits."""
-    found, rate = 0, 0.0
+def best(open_run: Open, most: int) -> Best:
+    """The batch that makes most images a second: doubled from 1 while that gains, up to `most`."""
+    found, rate, spent = 0, 0.0, 0.0
     batch = 1
     while batch <= most:
-        seconds = runs(open_run, batch)
-        if seconds is None or batch / seconds < (1 + ENOUGH) * rate:
+        called = runs(open_run, batch)
+        if called is not None:
+            spent += called.spent
+        if called is None or batch / called.seconds < (1 + ENOUGH) * rate:
             break
-        found, rate = batch, batch / seconds
+        found, rate = batch, batch / called.seconds
         batch *= 2
-    return found
+    return Best(found, spent)
 
 
 def ran_out(error: BaseException) -> bool:

@@ -34,13 +34,12 @@ class WarmUp:
     most_calls: int = 20
     most_seconds: float = 10.0
 
-    @property
-    def text(self) -> str:
-        """The rule as a protocol id says it."""
-        return (
-            f"until the median of {self.window} calls gains under {self.tolerance:.0%} on the "
-            f"{self.window} before, {self.most_calls} calls or {self.most_seconds:g} s at most"
-        )
+    def seconds_for(self, call: float) -> float:
+        """What a warm-up takes as a rule, where a call takes `call` seconds: a call more than the least that
+        can be stable, within the caps.
+        """
+        usual = min(2 * self.window + 1, self.most_calls)
+        return call * min(usual, max(1, math.ceil(self.most_seconds / call))) if call > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 from kdbench.errors import ModelError
 from kdbench.metrics.roofline import Ceilings, Work
 from kdbench.models.timing.ceilings import ceilings
 from kdbench.models.timing.clock import Clock, clock_for
+from kdbench.models.timing.compiled import Compiled, Mode, check_mode, compiling
 from kdbench.models.timing.flop_count import active_parameters, expert_share, text_flops
 
-Compile = Literal[
-    "none", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
-]
-_COUNTED: WeakKeyDictionary[Any, dict[tuple[int, int], tuple[int, int]]] = WeakKeyDictionary()
-"""FLOPs of models by prompt and context, as counting them takes longer than a small model's run."""
+_COUNTED: dict[tuple[type, str, int, int], tuple[int, int]] = {}
+"""FLOPs by architecture, configuration, prompt and context: counting them takes longer than a small model's
+run, and weights have no say in it."""
 
 PREFILL, FIRST_TOKEN, END = 0, 1, 2
 """Marks of a run: the prompt has passed the model; its first new token is chosen; all are."""
@@ -44,7 +42,7 @@ class Execution:
     """How a model runs, beyond how it was loaded. `attention` None leaves it as loaded."""
 
     attention: str | None = None
-    compile: Compile = "none"
+    compile: Mode = "none"
     cache: Literal["dynamic", "static"] = "dynamic"
     threads: int | None = None
 
@@ -112,13 +110,15 @@ class TextRun:
         generator = torch.Generator().manual_seed(seed)
         ids = torch.randint(0, vocabulary, (shape.batch, shape.prompt_tokens), generator=generator)
         self._ids = ids.to(model.device)
-        forward = None if how.compile == "none" else _compiled(model, how.compile)
-        self._decoder = Decoder(model, forward)
+        self.compiled = None if how.compile == "none" else Compiled(model, how.compile)
+        self._decoder = Decoder(model, self.compiled)
         self._static: Any = None
         if how.cache == "static":
             from transformers import StaticCache
 
             self._static = StaticCache(config=model.config, max_cache_len=shape.tokens)
+        if self.compiled is not None:
+            self.compiled.settle(self, (shape, how), self.clock)
 
     def __call__(self, mark: Callable[[], None], new_tokens: int | None = None) -> None:
         """Greedy, and whatever the tokens are; `new_tokens` cuts it short."""
@@ -153,12 +153,11 @@ class TextRun:
         shape = self.shape
         steps = shape.new_tokens - 1
         middle = shape.prompt_tokens + 1 + steps // 2
-        counted = _COUNTED.setdefault(self.model, {})
-        if (shape.prompt_tokens, middle) not in counted:
-            counted[shape.prompt_tokens, middle] = text_flops(
-                self.model, shape.prompt_tokens, middle
-            )
-        prompt, token = counted[shape.prompt_tokens, middle]
+        model = self.model
+        known_by = type(model), model.config.to_json_string(), shape.prompt_tokens, middle
+        if known_by not in _COUNTED:
+            _COUNTED[known_by] = text_flops(model, shape.prompt_tokens, middle)
+        prompt, token = _COUNTED[known_by]
         weights, cache = self._weight_bytes(), cache_bytes_per_token(self.model) * shape.batch
         return TextWork(
             Work(prompt * shape.batch, weights + cache * shape.prompt_tokens),
@@ -176,19 +175,6 @@ class TextRun:
             return total
         active = active_parameters(model) / sum(one.numel() for one in model.parameters())
         return total * min(1.0, float(active) * self.shape.batch)
-
-
-def _compiled(model: Any, mode: str) -> Callable[..., Any]:
-    import torch
-
-    compiled: Callable[..., Any] = torch.compile(model.forward, mode=mode)
-    begin: Callable[[], None] = torch.compiler.cudagraph_mark_step_begin
-
-    def forward(**given: Any) -> Any:
-        begin()  # what the step before returned may be overwritten
-        return compiled(**given)
-
-    return forward
 
 
 def cache_bytes_per_token(model: Any) -> float:
@@ -237,10 +223,12 @@ def out_of_memory(error: BaseException) -> bool:
 def running(model: Any, how: Execution) -> Iterator[None]:
     """`model` under `how`, and as it was before behind it.
 
-    Raises `ModelError` for an attention that the model does not have.
+    Raises `ModelError` for an attention that the model does not have, or a way to compile that its device
+    does not have.
     """
     import torch
 
+    check_mode(how.compile, model.device)
     threads = torch.get_num_threads()
     attention = model.config._attn_implementation
     try:
@@ -253,7 +241,8 @@ def running(model: Any, how: Execution) -> Iterator[None]:
                 raise ModelError(
                     f"attention {how.attention!r}: {' '.join(str(error).split())[:300]}"
                 ) from error
-        yield
+        with compiling(how.compile):
+            yield
     finally:
         torch.set_num_threads(threads)
         if model.config._attn_implementation != attention:

@@ -7,7 +7,7 @@ both be served while the suite runs. Timings of two runs are never divided by ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ from kdbench.registry import task
 from kdbench.results.sample import Sample
 from kdbench.tasks.efficiency.grid import most_informative
 from kdbench.tasks.efficiency.roles import for_roles, round_items
-from kdbench.tasks.task import Context, Item, Metric, PairTask, TaskParams
+from kdbench.tasks.task import Context, Item, Metric, PairTask, Prediction, TaskParams
 
 if TYPE_CHECKING:
     from kdbench.models.timing.serving_run import Load
@@ -197,19 +197,20 @@ class EfficiencyServing(PairTask):
     def items(self, limit: int | None) -> list[Item]:
         return round_items(self.label, self.params.rounds, limit)
 
-    def predict(self, models: Sequence[Any], items: Sequence[Item], context: Context) -> float:
-        """From one whole load on each endpoint."""
+    def predict(
+        self, models: Mapping[str, Any], items: Sequence[Item], context: Context
+    ) -> Prediction:
+        """From one whole load on each endpoint; a warm-up takes about as long."""
         from kdbench.errors import ModelError
         from kdbench.models.timing.serving_run import open_run
 
-        roles = dict(zip(("teacher", "student"), models, strict=True))
         try:
-            with open_run(roles, self._load(), context.seed) as run:
+            with open_run(models, self._load(), context.seed) as run:
                 run.check()
-                found = [run.once(name, -1).seconds for name in roles]
+                load = sum(run.once(name, -1).seconds for name in models)
         except ModelError:  # told where it is measured
-            return 0.0
-        return sum(found) * (len(items) + 1)
+            return Prediction()
+        return Prediction(load * len(items), load)
 
     def measure(
         self, teacher: Any, student: Any, items: Sequence[Item], context: Context
