@@ -43,8 +43,9 @@ class Compiled:
         self._known = counters["stats"]
         self.graphs = 0
         """Graphs that calls of this one have compiled so far."""
-        self.seconds = 0.0
-        """What compiling took, above the calls themselves."""
+        self.seconds: float | None = None
+        """What compiling took, above the calls themselves; None where another model of the same architecture
+        had its graphs compiled before."""
 
     def __call__(self, **given: Any) -> Any:
         before = self._known["unique_graphs"]
@@ -82,7 +83,7 @@ class Compiled:
         spent = _SPENT.setdefault(self._model, {})
         if len(taken) > 1:
             spent[what] = sum(max(0.0, one - taken[-1]) for one in taken[:-1])
-        self.seconds = spent.get(what, 0.0)
+        self.seconds = spent.get(what)
         self.graphs = 0
 
     def check(self) -> None:
