@@ -98,6 +98,44 @@ def test_of_a_mixture_of_experts_those_count_that_a_token_is_sent_to() -> None:
     assert many == pytest.approx(weights, rel=0.05)  # eight rows reach every expert
 
 
+def test_a_model_that_may_leave_early_counts_with_all_its_layers(llama: Any) -> None:
+    from transformers import LlamaForCausalLM
+
+    class LeavingEarly(LlamaForCausalLM):  # type: ignore[misc]
+        """Leaves behind its first layer where that one is sure."""
+
+        sure = 0.0
+
+        def forward(self, input_ids: Any, past_key_values: Any = None, **more: Any) -> Any:
+            whole, self.model.layers = self.model.layers, self.model.layers[:1]
+            early = super().forward(input_ids)
+            self.model.layers = whole
+            if early.logits[0, -1].softmax(-1).max() > self.sure:
+                early.past_key_values = past_key_values
+                return early
+            return super().forward(input_ids, past_key_values=past_key_values, **more)
+
+    model = LeavingEarly(llama.config).eval()
+    assert text_flops(model, 24, 24) == (prefill_flops(SHAPE, 24), decode_flops(SHAPE, 24))
+    model.sure = 1.0
+    found = footprint_of(model, context=24)
+    assert found.flops == decode_flops(SHAPE, 24)
+    assert found.active == found.parameters == footprint_of(llama, 24).parameters
+
+
+def test_of_an_encoder_decoder_whose_way_depends_on_values_nothing_is_guessed() -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    class LeavingEarly(T5ForConditionalGeneration):  # type: ignore[misc]
+        def forward(self, **given: Any) -> Any:
+            found = super().forward(**given)
+            return found if found.logits.max() > 0 else super().forward(**given)
+
+    config = T5Config(vocab_size=100, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
+    with pytest.raises(ModelError, match="depend on the values that pass through it"):
+        text_flops(LeavingEarly(config).eval(), 8, 10)
+
+
 def test_an_encoder_decoder_runs_its_encoder_once_for_a_prompt() -> None:
     from transformers import T5Config, T5ForConditionalGeneration
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+from kdbench.errors import ModelError
 from kdbench.metrics.flops import DecoderShape, decode_flops, prefill_flops
 
 
@@ -35,13 +36,35 @@ def text_flops(model: Any, prompt_tokens: int, context: int) -> tuple[int, int]:
 
     Counted by torch on a twin without weights (the meta device), so nothing is computed. A mixture of
     experts sends tokens where their values say, which a twin can't know: there the closed form is taken,
-    each token passing as many experts as the configuration says. A model that may leave early counts with
-    all its layers. Of an encoder-decoder the prompt is the encoder and the first step of the decoder, and
-    `context` counts the decoder's own tokens behind the prompt's.
+    each token passing as many experts as the configuration says. So it is for a model that looks at its
+    values to leave early, which counts with all its layers. Of an encoder-decoder the prompt is the encoder
+    and the first step of the decoder, and `context` counts the decoder's own tokens behind the prompt's.
+
+    Raises `ModelError` for an encoder-decoder whose way depends on values.
     """
-    if expert_share(model) < 1:
-        shape = decoder_shape(model)
-        return prefill_flops(shape, prompt_tokens), decode_flops(shape, context)
+    encoder = bool(getattr(model.config, "is_encoder_decoder", False))
+    if expert_share(model) < 1 and not encoder:
+        return _closed_form(model, prompt_tokens, context)
+    try:
+        return _on_a_twin(model, prompt_tokens, context)
+    except (
+        RuntimeError,
+        NotImplementedError,
+    ) as error:  # what meta tensors say when they are looked at
+        if encoder:
+            raise ModelError(
+                "the operations of this encoder-decoder depend on the values that pass through it (experts, "
+                f"or leaving early), so they can't be counted ({' '.join(str(error).split())[:120]})"
+            ) from error
+        return _closed_form(model, prompt_tokens, context)
+
+
+def _closed_form(model: Any, prompt_tokens: int, context: int) -> tuple[int, int]:
+    shape = decoder_shape(model)
+    return prefill_flops(shape, prompt_tokens), decode_flops(shape, context)
+
+
+def _on_a_twin(model: Any, prompt_tokens: int, context: int) -> tuple[int, int]:
     import torch
 
     from kdbench.models.timing.text_run import Decoder
