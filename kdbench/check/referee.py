@@ -14,7 +14,7 @@ from kdbench.check.report import Finding, interval
 from kdbench.results.scores import columns_of
 from kdbench.results.store import Store
 from kdbench.run.plan import Plan, PlannedCell
-from kdbench.run.publish import described, sample_file, view_of
+from kdbench.run.publish import described, sample_file, views_of
 from kdbench.run.until_decided import Referee, Ruling
 from kdbench.suite import Suite
 
@@ -50,8 +50,9 @@ def referee(suite: Suite) -> Iterator[Referee]:
 
 def live(plan: Plan, store: Store) -> Results:
     """Results as they would be published now."""
-    views = {sample_file(view): view for view in (view_of(cell, store) for cell in plan.cells)}
-    record = described(plan, store, list(views.values()))
+    cells = views_of(plan, store)
+    views = {sample_file(view): view for _, view in cells}
+    record = described(plan, store, cells)
     return Results(plan.suite.name, record, lambda name: columns_of(views[name].read()))
 
 

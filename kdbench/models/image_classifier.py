@@ -66,7 +66,8 @@ class ImageClassifier:
 
         with torch.inference_mode():
             logits = self.model(pixel_values=self.pixels(images)).logits
-        sure = logits.float().softmax(-1).cpu().numpy()
+        # in double precision a class has to be e**700 times less likely before it counts as impossible
+        sure = logits.double().softmax(-1).cpu().numpy()
         return [Classified(int(row.argmax()), tuple(map(float, row))) for row in sure]
 
 

@@ -66,6 +66,8 @@ class PlannedCell:
     reach: Reach | None = None
     basis: str = ""
     """Key of the cell whose samples this one works on."""
+    model_metrics: tuple[Metric, ...] = ()
+    """Of a cell on a pair, what it says of each model by itself."""
 
     @property
     def executes_code(self) -> bool:
@@ -241,6 +243,7 @@ def make_plan(suite: Suite, store: Store) -> Plan:
             protocol["limit"] = str(spec.limit)
         hardware = runs_on([suite.models[name] for name in subject.models])
         common = (spec.label, task.group, spec, subject, spec.limit, protocol, task.metrics())
+        alone = tuple(task.model_metrics())
         basis = ""
         try:
             if isinstance(task, PairTask):
@@ -258,10 +261,12 @@ def make_plan(suite: Suite, store: Store) -> Plan:
             parts = ingredients(task, roles, suite.settings.seed, hardware, basis, threads)
         except KdbenchError as error:
             skipped = isinstance(error, SettingsConflictError)
-            return PlannedCell(*common, "", {}, hardware, None, str(error), skipped)
+            return PlannedCell(
+                *common, "", {}, hardware, None, str(error), skipped, model_metrics=alone
+            )
         key = cell_key(parts)
         record = store.cell(key).record()
-        return PlannedCell(*common, key, parts, hardware, record, basis=basis)
+        return PlannedCell(*common, key, parts, hardware, record, basis=basis, model_metrics=alone)
 
     bases: dict[str, PlannedCell] = {}
 

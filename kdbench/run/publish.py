@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -72,6 +72,74 @@ def view_of(cell: PlannedCell, store: Store) -> CellView:
     )
 
 
+BETWEEN = "between teacher and student"
+"""The part `compared` of the protocol id of what a walk on a pair says of both, where it also says something
+of each."""
+
+
+def views_of(plan: Plan, store: Store) -> list[tuple[PlannedCell, CellView]]:
+    """Every cell of a plan as rows need it. A cell on a pair that says something of each of its models is
+    followed by what it says of the teacher, where no pair before has said it, and of the student."""
+    found: list[tuple[PlannedCell, CellView]] = []
+    said: dict[tuple[str, str, str], int] = {}
+    for cell in plan.cells:
+        view = view_of(cell, store)
+        if not cell.model_metrics:
+            found.append((cell, view))
+            continue
+        found.append((cell, _between(view)))
+        for role in ("teacher", "student"):
+            own = _of_role(view, role, cell.model_metrics)
+            place = said.setdefault((own.label, own.protocol, own.model), len(found))
+            if place == len(found):
+                found.append((cell, own))
+            elif own.ok and not found[place][1].ok:
+                found[place] = (cell, own)
+    return found
+
+
+def _between(view: CellView) -> CellView:
+    return replace(
+        view,
+        protocol=f"{view.protocol}; compared={BETWEEN}",
+        read=cache(lambda: [_without_roles(sample) for sample in view.read()]),
+    )
+
+
+def _of_role(view: CellView, role: str, metrics: Sequence[Metric]) -> CellView:
+    return replace(
+        view,
+        metrics=list(metrics),
+        model=getattr(view, role),
+        teacher="",
+        student="",
+        read=cache(lambda: [_alone(sample, f"{role}.") for sample in view.read()]),
+    )
+
+
+def _without_roles(sample: Sample) -> Sample:
+    scores = {n: s for n, s in sample.scores.items() if not n.startswith(("teacher.", "student."))}
+    return replace(sample, scores=scores)
+
+
+def _alone(sample: Sample, prefix: str) -> Sample:
+    """What a sample of a pair says of one of its models."""
+    scores = {
+        name.removeprefix(prefix): score
+        for name, score in sample.scores.items()
+        if name.startswith(prefix)
+    }
+    skipped = {
+        name.removeprefix(prefix): reason
+        for name, reason in sample.extra.get("skipped", {}).items()
+        if name.startswith(prefix)
+    }
+    own = dict(sample.extra.get(prefix.removesuffix("."), {}))
+    output = str(own.pop("output", ""))
+    extra = own | ({"skipped": skipped} if skipped else {})
+    return replace(sample, scores=scores, output=output, extra=extra)
+
+
 def _reached(cell: PlannedCell, samples: list[Sample]) -> list[Sample]:
     """The samples that a run which stops early has met; others may be stored, from other runs."""
     assert cell.reach is not None
@@ -99,7 +167,8 @@ def publish(
     plan: Plan, store: Store, target: Published, phases: dict[str, float], started: str
 ) -> list[Row]:
     """Write samples, record and table of a suite; the table comes last, by one atomic rename."""
-    views = [view_of(cell, store) for cell in plan.cells]
+    cells = views_of(plan, store)
+    views = [view for _, view in cells]
     rows = table_rows(header_of(plan.suite), views)
     if not rows:
         raise StoreError(
@@ -134,7 +203,7 @@ def publish(
             "sampling": "each sample by its own seed",
         },
         "models": {name: _model_record(plan.suite, name) for name in plan.suite.used_models()},
-        **described(plan, store, views),
+        **described(plan, store, cells),
     }
     target.write_run(record)
     target.write_table(to_csv(rows))
@@ -144,13 +213,13 @@ def publish(
     return rows
 
 
-def described(plan: Plan, store: Store, views: Sequence[CellView]) -> dict[str, Any]:
+def described(
+    plan: Plan, store: Store, cells: Sequence[tuple[PlannedCell, CellView]]
+) -> dict[str, Any]:
     """The part of a run's record that samples are read with: header and cells."""
     return {
         "header": asdict(header_of(plan.suite)),
-        "cells": [
-            _cell_record(cell, view, store) for cell, view in zip(plan.cells, views, strict=True)
-        ],
+        "cells": [_cell_record(cell, view, store) for cell, view in cells],
     }
 
 

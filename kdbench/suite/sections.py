@@ -404,7 +404,7 @@ def _task_spec(
         **given,
         label=task.label,
         group=task.group,
-        metrics=tuple(metric.name for metric in task.metrics()),
+        metrics=tuple(metric.name for metric in [*task.metrics(), *task.model_metrics()]),
         folder=folder,
     )
 

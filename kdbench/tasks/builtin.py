@@ -1,10 +1,12 @@
 """The task families that come with kdbench: importing this module registers them."""
 
 from kdbench.tasks import code, efficiency, fidelity, geneval, reasoning, sampled
+from kdbench.tasks.classification import task as classification
 from kdbench.tasks.images import equal_noise, scored
 from kdbench.tasks.speculative import loop, replay, text
 
 __all__ = [
+    "classification",
     "code",
     "efficiency",
     "equal_noise",

@@ -185,6 +185,15 @@ class Task(ABC):
     def metrics(self) -> list[Metric]:
         """What `measure` will score, with units and directions."""
 
+    def model_metrics(self) -> list[Metric]:
+        """What a task on pairs says of each of the two models by itself, out of the same walk.
+
+        A sample has the teacher's score of a metric `acc` as `teacher.acc`, and what else is worth keeping of
+        the teacher's answer in `extra["teacher"]`; the student's likewise. They are published as if each
+        model had been measured alone, so they have retention, gaps and flips like any other.
+        """
+        return []
+
     @abstractmethod
     def protocol(self) -> dict[str, str]:
         """The dialect in parts: numbers are comparable only where all parts are equal."""

@@ -22,6 +22,10 @@ import pytest
         ("imagenet-fid50k", {"images/imagenet64", "edm-imagenet-64", "generate.py"}),
         ("geneval", {"images/geneval", "geneval-prompts", "mask2former"}),
         ("code", {"code/humaneval", "code/mbpp"}),
+        (
+            "imagenet-classifiers",
+            {"classification/imagenet-1k", "efficiency/classifier/b32", "ILSVRC/imagenet-1k"},
+        ),
     ],
 )
 def test_validate_names_cells_and_what_would_be_fetched(kdbench, name, labels):

@@ -25,6 +25,15 @@ from kdbench.tasks.panels import (
 
 _HERE = Path(__file__).parent
 
+_RELIABILITY = Panel(
+    "reliability",
+    "Calibration",
+    "How often the choice with the highest probability is right, against that probability; on the "
+    "diagonal a model knows what it knows",
+    _HERE / "reliability.js",
+    reliability.data,
+)
+
 REASONING = [
     Panel(
         "categories",
@@ -33,14 +42,7 @@ REASONING = [
         _HERE / "categories.js",
         categories.data,
     ),
-    Panel(
-        "reliability",
-        "Calibration",
-        "How often the choice with the highest probability is right, against that probability; on the "
-        "diagonal a model knows what it knows",
-        _HERE / "reliability.js",
-        reliability.data,
-    ),
+    _RELIABILITY,
     Panel(
         "lengths",
         "Answer lengths",
@@ -49,6 +51,8 @@ REASONING = [
         lengths.data,
     ),
 ]
+
+CLASSIFICATION = [_RELIABILITY]
 
 FIDELITY = [
     Panel(

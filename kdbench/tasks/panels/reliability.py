@@ -1,6 +1,7 @@
-"""Calibration of multiple-choice answers: is a choice right as often as its probability says?
+"""Calibration of choices and classes: is a choice right as often as its probability says?
 
-A model's probability of its choice is the softmax of the choices' log-likelihoods. The curve's bins
+A model's probability of its choice is the softmax of the choices' log-likelihoods, or what a classifier
+says of its class. The curve's bins
 hold equally many documents (Nixon et al. 2019, "Measuring calibration in deep learning"); the Brier
 score is the mean over documents of the squared distance between the probabilities of all choices and
 the truth (Brier 1950), from 0 to 2.
@@ -28,7 +29,14 @@ class Answers:
     right: list[float] = field(default_factory=list)
     brier: list[float] = field(default_factory=list)
 
-    def add(self, logprobs: Sequence[float], gold: int) -> None:
+    def add(self, sample: Sample) -> None:
+        own = sample.extra
+        if "confidence" in own:  # a classifier's, whose other probabilities were not kept
+            self.confidence.append(own["confidence"])
+            self.right.append(float(own["choice"] == own["gold"]))
+            self.brier.append(sample.scores["brier"])
+            return
+        logprobs, gold = own["logprobs"], own["gold"]
         top = max(logprobs)
         weights = [math.exp(x - top) for x in logprobs]
         shares = [weight / sum(weights) for weight in weights]
@@ -44,8 +52,8 @@ def data(given: PanelInput) -> Any:
     clusters: list[str] = []
     for one, other in given.pairs():
         if _usable(one) and _usable(other):
-            teacher.add(one.extra["logprobs"], one.extra["gold"])
-            student.add(other.extra["logprobs"], other.extra["gold"])
+            teacher.add(one)
+            student.add(other)
             clusters.append(one.cluster)
     if len(clusters) < 2 * MIN_PER_BIN:
         return None
@@ -58,6 +66,9 @@ def data(given: PanelInput) -> Any:
 
 def _usable(sample: Sample) -> bool:
     logprobs, gold = sample.extra.get("logprobs"), sample.extra.get("gold")
+    sure = sample.extra.get("confidence")
+    if isinstance(sure, float) and isinstance(sample.scores.get("brier"), float):
+        return math.isfinite(sure)
     return (
         isinstance(logprobs, list)
         and len(logprobs) > 1

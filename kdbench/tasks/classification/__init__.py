@@ -1,0 +1,1 @@
+"""The classification family: teacher and student classifiers on the same labelled images."""
