@@ -78,6 +78,30 @@ def test_a_process_that_can_not_load_its_model_says_why(tmp_path: Path) -> None:
         own_process.measured_alone(source, str(tmp_path), TextShape(1, 8, 2))
 
 
+def test_weights_of_a_tiny_model_take_the_bytes_that_they_have(tmp_path: Path) -> None:
+    """In this process: a resident set also holds what the libraries take, which is far more."""
+    import tiny_models
+    import torch
+
+    tiny_models.save_llama(tmp_path / "m", tie_word_embeddings=True)
+    tiny_models.save_tokenizer(tmp_path / "m")
+    load = {"dtype": "bfloat16", "device": "cpu", "batch_size": None, "trust_remote_code": False}
+    order = {"adapter": "transformers", "params": {"path": "m"}, "load": load,
+             "folder": str(tmp_path), "shape": {"batch": 1, "prompt_tokens": 8, "new_tokens": 2}}  # fmt: skip
+    found = own_process.run(order)
+    embedding, layer = 400 * 48, 2 * 48 * 48 + 2 * 48 * 24 + 3 * 48 * 96 + 2 * 48
+    weights = 2 * (embedding + 2 * layer + 48)
+    buffers = found["weights"] - weights
+    assert 0 <= buffers <= 4096  # of rotary frequencies
+    assert found["peak"] > 1000 * weights
+
+    tied = torch.nn.Linear(8, 8, bias=False)
+    both = torch.nn.ModuleList([tied, torch.nn.Linear(8, 8, bias=False)])
+    both[1].weight = tied.weight
+    both.register_buffer("view", tied.weight.detach()[:2])
+    assert own_process.held_bytes(both) == 8 * 8 * 4
+
+
 class _NvmlError(Exception):
     pass
 

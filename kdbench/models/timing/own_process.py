@@ -28,8 +28,9 @@ def measured_alone(source: dict[str, Any], folder: str, shape: TextShape) -> dic
     """Seconds to load and bytes by phase of the model that `source` describes, measured in a new process.
 
     `source` has an adapter's name, its params and its load settings. Keys: `load_seconds`; `peak` (CPU: the
-    whole process with its children; CUDA: what torch allocated on the device); `weights`, `activations`
-    and `cache` of the run. Raises `TaskError` where the process fails.
+    whole process with its children; CUDA: what torch allocated on the device); `weights` (CPU: what tensors
+    of the loaded model hold; CUDA: what loading allocated), `activations` (the run's peak above what was
+    there when it began, without its cache) and `cache`. Raises `TaskError` where the process fails.
     """
     order = {**source, "folder": folder, "shape": asdict(shape)}
     context = _forkserver()
@@ -80,7 +81,6 @@ def run(order: dict[str, Any]) -> dict[str, float]:
     adapter = kind(params, Path(order["folder"]), LoadSettings(**order["load"]))
     adapter.prepare()
     resident = Resident()
-    before = resident.now()
     resident.begin()
     began = time.perf_counter()
     model = adapter.load()
@@ -93,9 +93,10 @@ def run(order: dict[str, Any]) -> dict[str, float]:
     if device.type == "cuda":
         weights = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        base = 0
+        base = weights
     else:
-        peak_of_loading, weights, base = resident.peak(), resident.now() - before, before
+        peak_of_loading, base = resident.peak(), resident.now()
+        weights = held_bytes(model.model)
         resident.begin()
     with model.time_text(shape, 0, Execution()) as generate:
         generate(lambda: None)
@@ -110,6 +111,19 @@ def run(order: dict[str, Any]) -> dict[str, float]:
         "peak": peak,
         "weights": weights,
         "cache": cache,
-        "activations": max(0.0, running - base - weights - cache),
+        "activations": max(0.0, running - base - cache),
         "on_device": device.type == "cuda",
     }
+
+
+def held_bytes(model: Any) -> int:
+    """Bytes in memory of a torch model's parameters and buffers, each piece of memory once.
+
+    What loading adds to a resident set is more: code and buffers of libraries that any model needs, some
+    30 MB, ten times the weights of a tiny one.
+    """
+    held = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+    return sum(held.values())

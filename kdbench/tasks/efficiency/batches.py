@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from pydantic import Field
 
 from kdbench.tasks.efficiency.grid import most_informative
-from kdbench.tasks.efficiency.turns import Trial, TurnsParams, TurnsTask
+from kdbench.tasks.efficiency.turns import SPREAD, Trial, TurnsParams, TurnsTask
 from kdbench.tasks.task import Context, Metric
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ OWN = [
     Metric("mbu", "ratio", "higher", "bytes that must move over the measured copy bandwidth", "p50"),
     Metric("lower_bound", "s", "lower", "of a whole batch at full arithmetic or full bandwidth", "p50"),
     Metric("energy", "J/image", "lower", "of the counter's domain", "weighted_mean"),
-    Metric("noise", "fraction", "lower", "1.4826 MAD / median of the rounds' latency", "noise"),
-    Metric("outliers", "calls", "lower", "calls above the upper quartile by 3 IQR; they stay in", "outliers"),
+    *SPREAD,
     Metric("batch", "images", "higher", "images at a time; where they don't fit, the largest that do", "p50"),
 ]  # fmt: skip
 

@@ -42,8 +42,14 @@ METRICS = [
         "CUDA torch's allocations",
         "p50",
     ),
-    Metric("peak_memory.weights", "bytes", "lower", "what loading added", "p50"),
-    Metric("peak_memory.activations", "bytes", "lower", "the run's peak above weights and cache", "p50"),
+    Metric(
+        "peak_memory.weights", "bytes", "lower",
+        "CPU tensors of the loaded model, CUDA torch's allocations behind loading", "p50",
+    ),
+    Metric(
+        "peak_memory.activations", "bytes", "lower",
+        "the run's peak above what was there when it began, without its cache", "p50",
+    ),
     Metric("peak_memory.cache", "bytes", "lower", "keys and values of the run's tokens", "p50"),
     Metric("load_time", "s", "lower", "loading in a process of its own, imports left out", "p50"),
 ]  # fmt: skip
@@ -64,7 +70,7 @@ class FootprintParams(TaskParams):
 class Footprint(ModelTask):
     """Needs models that are loaded into this process."""
 
-    version = 1
+    version = 2
     about = "parameters, bytes, FLOPs per token, KV cache, peak memory and load time of a model"
     source = "kdbench; FLOPs by torch's counter on a twin without weights"
     timing = True
@@ -94,7 +100,8 @@ class Footprint(ModelTask):
         return {
             "run": f"{asked.batch} x ({asked.prompt_tokens} + {asked.new_tokens} tokens)",
             "flops": "multiply-add = 2, attention in full, last token's logits",
-            "memory": "own process, CPU: resident set with children; CUDA: allocated by torch",
+            "memory": "own process, CPU: resident set with children, weights by their tensors, CUDA: "
+            "allocated by torch",
             "loads": str(asked.loads),
         }
 

@@ -20,7 +20,7 @@ from kdbench.models.protocols import TIME_TEXT
 from kdbench.models.timing.compiled import WITH_GRAPHS, Mode
 from kdbench.registry import task
 from kdbench.tasks.efficiency.grid import most_informative
-from kdbench.tasks.efficiency.turns import Trial, TurnsParams, TurnsTask
+from kdbench.tasks.efficiency.turns import SPREAD, Trial, TurnsParams, TurnsTask
 from kdbench.tasks.task import Context, Metric
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ OWN = [
     Metric("mbu.decode", "ratio", "higher", "bytes that must move over the measured copy bandwidth", "p50"),
     Metric("lower_bound", "s", "lower", "end to end at full arithmetic or full bandwidth", "p50"),
     Metric("energy", "J/token", "lower", "of the counter's domain, per new token", "weighted_mean"),
-    Metric("noise", "fraction", "lower", "1.4826 MAD / median of the rounds' latency", "noise"),
-    Metric("outliers", "calls", "lower", "calls above the upper quartile by 3 IQR; they stay in", "outliers"),
+    *SPREAD,
     Metric("largest_batch", "rows", "higher", "the batch, or by halving the largest that fits", "exact"),
 ]  # fmt: skip
 COMPILE_TIME = Metric(

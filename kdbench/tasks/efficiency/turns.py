@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from kdbench.tasks.efficiency.pair_timing import Timed
 
 
+SPREAD = [
+    Metric("noise", "fraction", "lower", "1.4826 MAD / median of the rounds' latency", "noise"),
+    Metric("outliers", "calls", "lower", "calls above the upper quartile by 3 IQR; they stay in", "outliers"),
+]  # fmt: skip
+"""How steady the rounds of a model were."""
+
+
 class TurnsParams(TaskParams):
     """How long teacher and student take turns, and which tails are wanted."""
 
