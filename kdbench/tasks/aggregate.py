@@ -113,6 +113,17 @@ def jackknifed(
 
     Source: Shao & Tu (1995), The Jackknife and Bootstrap, 5.1 (grouped jackknife).
     """
+    found = _jackknifed(statistic, scores, clusters, confidence, groups)
+    return replace(found, low=max(0.0, found.low))
+
+
+def _jackknifed(
+    statistic: Callable[[list[Any]], float],
+    scores: Scores,
+    clusters: Labels,
+    confidence: float,
+    groups: int,
+) -> Estimate:
     from kdbench.stats import Estimate
     from kdbench.stats.jackknife import folds, jackknife
 
@@ -125,8 +136,7 @@ def jackknifed(
         statistic([score for score, mine in zip(scores, own, strict=True) if mine != group])
         for group in range(max(own) + 1)
     ]
-    found = jackknife(value, without, len(scores), names, confidence)
-    return replace(found, low=max(0.0, found.low))
+    return jackknife(value, without, len(scores), names, confidence)
 
 
 def _mean(scores: Scores, clusters: Labels, confidence: float) -> Estimate:
@@ -195,13 +205,32 @@ def _calibration_error(scores: Scores, clusters: Labels, confidence: float) -> E
     The bootstrap would put back the bias that the estimator takes away (a resample's bins are as noisy
     again), so the interval is a jackknife's.
     """
+    return jackknifed(_debiased, scores, clusters, confidence)
+
+
+def calibration_gap(
+    first: Scores, second: Scores, clusters: Labels = None, confidence: float = 0.95
+) -> Estimate:
+    """Debiased calibration error of `second` minus that of `first`, both [confidence, right or wrong] on the
+    same samples: a jackknife that leaves the same samples out of both.
+
+    Source: Shao & Tu (1995), The Jackknife and Bootstrap, 5.1 (grouped jackknife).
+    """
+
+    def gap(pairs: list[Any]) -> float:
+        one, other = zip(*pairs, strict=True)
+        return _debiased(list(other)) - _debiased(list(one))
+
+    both = list(zip(first, second, strict=True))
+    found = _jackknifed(gap, both, clusters, confidence, GROUPS)
+    return replace(found, method=f"{found.method}, paired")
+
+
+def _debiased(pairs: list[Any]) -> float:
     from kdbench.metrics.calibration import debiased_calibration_error
 
-    def error(pairs: list[Any]) -> float:
-        sure, right = _pairs(pairs)
-        return debiased_calibration_error(sure, right)
-
-    return jackknifed(error, scores, clusters, confidence)
+    sure, right = _pairs(pairs)
+    return debiased_calibration_error(sure, right)
 
 
 def _median_ratio(scores: Scores, clusters: Labels, confidence: float) -> Estimate:

@@ -93,8 +93,8 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
     """Retention, gap, paired test and flips of a student (second) against its teacher (first).
 
     Means of scores get all of them (flips where scores are 0 or 1); perplexities get the ratio of
-    student to teacher, bits per byte the gap, means of strata gap and retention; other aggregations have
-    no paired form and say so.
+    student to teacher, bits per byte and calibration errors the gap, means of strata gap and retention; other
+    aggregations have no paired form and say so.
     """
     from kdbench import stats
 
@@ -114,6 +114,8 @@ def against_teacher(metric: Metric, pair: Joined, confidence: float) -> list[Mea
         return []  # timings of two cells are not of the same rounds: nothing is paired
     if metric.aggregation == "mean_of_strata":
         return _of_strata(metric, pair, confidence)
+    if metric.aggregation == "calibration_error":
+        return _calibration_gap(metric, pair, confidence)
     if metric.aggregation != "mean":
         reason = f"the aggregation {metric.aggregation!r} has no paired form"
         return [Measurement(f"{name}.gap", metric.unit, metric.better, None, reason)]
@@ -238,6 +240,16 @@ def _likelihood_ratio(metric: Metric, pair: Joined, confidence: float) -> list[M
         return [Measurement(f"{metric.name}.gap", metric.unit, "lower", gap, pair.unmatched)]
     ratio = _map(loss, math.exp)
     return [Measurement(f"{metric.name}.ratio", "ratio", "lower", ratio, pair.unmatched)]
+
+
+def _calibration_gap(metric: Metric, pair: Joined, confidence: float) -> list[Measurement]:
+    from kdbench.tasks.aggregate import calibration_gap
+
+    teacher, student = (
+        [sample.scores[metric.name] for sample in side] for side in (pair.first, pair.second)
+    )
+    gap = calibration_gap(teacher, student, pair.clusters, confidence)
+    return [Measurement(f"{metric.name}.gap", metric.unit, metric.better, gap, pair.unmatched)]
 
 
 def _of_strata(metric: Metric, pair: Joined, confidence: float) -> list[Measurement]:

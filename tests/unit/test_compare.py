@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from kdbench.metrics.calibration import debiased_calibration_error
 from kdbench.results.sample import Sample
 from kdbench.tasks.compare import against_baseline, against_teacher, join
 from kdbench.tasks.task import Metric
@@ -131,3 +132,19 @@ def test_scores_that_are_not_finite_give_no_comparison_and_the_reason(score):
     assert "not finite" in gap.reason
     pair = join(samples(ACC, [0.5, score]), samples(ACC, [0.5, 0.5]))
     assert against_baseline(ACC, pair, 0.95) == []
+
+
+def test_the_gap_of_calibration_errors_leaves_the_same_samples_out_of_both():
+    metric = Metric("ece", "probability", "lower", "", "calibration_error")
+    draw = np.random.default_rng(0)
+    sure = draw.uniform(0.5, 1, 800)
+    right = (draw.uniform(size=800) < sure).astype(float)
+    teacher = np.stack([sure, right], axis=1).tolist()
+    student = np.stack([np.sqrt(sure), right], axis=1).tolist()  # surer than it is right
+    (gap,) = compared(metric, teacher, student).values()
+    alone = [debiased_calibration_error(*zip(*pairs, strict=True)) for pairs in (teacher, student)]
+    assert gap.metric == "ece.gap" and gap.estimate.method.endswith("paired")
+    assert gap.estimate.value == pytest.approx(alone[1] - alone[0])
+    assert 0 < gap.estimate.low < gap.estimate.value < gap.estimate.high
+    (same,) = compared(metric, teacher, teacher).values()
+    assert (same.estimate.value, same.estimate.low, same.estimate.high) == (0, 0, 0)
