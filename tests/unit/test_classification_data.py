@@ -161,6 +161,44 @@ def test_a_data_set_of_the_hub_is_read_by_its_columns(monkeypatch: pytest.Monkey
         wrong.entries()
 
 
+def test_a_split_of_a_large_data_set_is_read_from_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+    import huggingface_hub
+
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "prepared")
+    commit = "d" * 40
+
+    def download(repo: str, **how: Any) -> None:
+        """What the hub's library leaves behind."""
+        assert repo == "owner/pets" and how["allow_patterns"] == ["data/validation-*.parquet"]
+        place = tmp_path / "hub" / "datasets--owner--pets"
+        (place / "refs").mkdir(parents=True)
+        (place / "refs" / "main").write_text(commit)
+        target = place / "snapshots" / commit / "data" / "validation-0.parquet"
+        target.parent.mkdir(parents=True)
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+        rows = {"image": [{"bytes": tiny_pictures.png(picture(60)), "path": None}], "label": [7]}
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(target)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    columns = HubColumns(None, "validation", "image", "label", "data/validation-*.parquet")
+    found = HubImages("hf:owner/pets", columns)
+    (item,) = found.downloads()
+    assert item.what == "data/validation-*.parquet of the data set owner/pets"
+    assert item.by_hand.endswith("owner/pets --include 'data/validation-*.parquet'`")
+    found.fetch()
+    assert found.downloads() == []
+    found = HubImages("hf:owner/pets", columns)
+    assert [one.label for one in found.entries()] == [7]
+    assert int(found.read([0])[0][0, 0, 0]) == 60
+    assert found._commit == commit
+
+
 def test_a_data_set_that_is_not_here_is_a_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

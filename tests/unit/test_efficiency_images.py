@@ -308,6 +308,28 @@ def test_a_classifier_says_classes_with_their_probabilities(tmp_path: Path) -> N
     assert model.classify(images[1:2])[0].probabilities == pytest.approx(found[1].probabilities)
 
 
+def test_a_student_with_a_head_for_its_teacher_is_a_classifier_like_any_other(
+    tmp_path: Path,
+) -> None:
+    import torch
+    from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
+
+    folder = tiny_pictures.save_classifier(tmp_path / "m")
+    config = DeiTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        image_size=32, patch_size=16, num_labels=10,
+    )  # fmt: skip
+    made = DeiTForImageClassificationWithTeacher(config).eval()
+    made.save_pretrained(folder)
+    model = classifier(folder).load()
+    image = np.full((32, 32, 3), 90, np.uint8)
+    with torch.inference_mode():
+        heads = made(pixel_values=model.pixels([image]))
+    both = (heads.cls_logits + heads.distillation_logits) / 2
+    (found,) = model.classify([image])
+    assert found.probabilities == pytest.approx(both.double().softmax(-1)[0].tolist(), rel=1e-5)
+
+
 def test_a_pair_of_real_classifiers_is_timed_and_its_flops_are_the_closed_form(
     tmp_path: Path,
 ) -> None:

@@ -54,12 +54,14 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HubColumns:
-    """Where a data set of the hub has its images: configuration, split, columns."""
+    """Where a data set of the hub has its images: configuration, split, columns. `files` is a pattern of
+    parquet files that are the split, where the rest of a large set should stay where it is."""
 
     config: str | None
     split: str
     image: str
     label: str
+    files: str | None = None
 
 
 def labelled(data: str, folder: Path, columns: HubColumns) -> Labelled:
@@ -266,7 +268,11 @@ class HubImages:
         self.repository = Repository(ref.repo, columns.config, revision)
 
     def downloads(self) -> list[Download]:
-        where = self.repository
+        where, files = self.repository, self.columns.files
+        if files is not None:
+            by_hand = f"`{where.by_hand} --include '{files}'`"
+            there = where.cached_files(files)
+            return [] if there else [Download(f"{files} of the data set {where}", None, by_hand)]
         if where.commits():
             return []
         return [
@@ -274,15 +280,18 @@ class HubImages:
         ]
 
     def fetch(self) -> None:
-        self.repository.fetch()
+        if self.columns.files is not None:
+            self.repository.fetch_files(self.columns.files)
+        else:
+            self.repository.fetch()
 
     def fingerprint(self) -> str:
         """The commit, the split and the columns: what they hold follows from that."""
         own = self.columns
-        return sha256(
-            f"{self.repository.path}\n{self._commit}\n{own.config}\n{own.split}\n{own.image}\n{own.label}"
-            .encode()
-        ).hexdigest()  # fmt: skip
+        parts = [
+            self.repository.path, self._commit, own.config, own.split, own.files, own.image, own.label,
+        ]  # fmt: skip
+        return sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
     def entries(self) -> Sequence[Entry]:
         return list(self._listed())
@@ -302,7 +311,10 @@ class HubImages:
 
     @property
     def _commit(self) -> str:
-        commits = self.repository.commits()
+        if self.columns.files is not None:
+            commits = {path.parents[self.columns.files.count("/")].name for path in self._files}
+        else:
+            commits = self.repository.commits()
         if len(commits) != 1:
             told = "several commits" if commits else "nothing"
             raise TaskError(
@@ -312,15 +324,23 @@ class HubImages:
         return next(iter(commits))
 
     @cached_property
+    def _files(self) -> list[Path]:
+        return self.repository.cached_files(self.columns.files or "*")
+
+    @cached_property
     def _table(self) -> Any:
         from datasets import Image as EncodedImage
         from datasets import load_dataset
 
         own = self.columns
-        pinned = self.repository.pinned(self._commit, {})
-        options = pinned["dataset_kwargs"]
         try:
-            table = load_dataset(pinned["dataset_path"], own.config, split=own.split, **options)
+            if own.files is not None:
+                paths = {own.split: [str(path) for path in self._files]}
+                table = load_dataset("parquet", data_files=paths, split=own.split)
+            else:
+                pinned = self.repository.pinned(self._commit, {})
+                options = pinned["dataset_kwargs"]
+                table = load_dataset(pinned["dataset_path"], own.config, split=own.split, **options)
         except (OSError, ValueError, RuntimeError) as error:
             raise TaskError(
                 f"the data set {self.repository} can't be loaded ({' '.join(str(error).split())[:300]})"

@@ -74,6 +74,10 @@ class ClassificationParams(TaskParams):
     )
     config: str | None = Field(None, description="configuration of a hub data set")
     split: str = Field("validation", description="split of a hub data set")
+    files: str | None = Field(
+        None,
+        description="pattern of the parquet files of a hub data set that are the split, if not all",
+    )
     image_column: str = Field("image", description="of a hub data set")
     label_column: str = Field("label", description="of a hub data set")
 
@@ -181,7 +185,9 @@ class Classification(PairTask):
     @cached_property
     def _set(self) -> Labelled:
         asked = self.params
-        columns = HubColumns(asked.config, asked.split, asked.image_column, asked.label_column)
+        columns = HubColumns(
+            asked.config, asked.split, asked.image_column, asked.label_column, asked.files
+        )
         return labelled(asked.data, self.folder, columns)
 
     @cached_property

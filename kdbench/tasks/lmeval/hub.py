@@ -91,6 +91,26 @@ class Repository:
         path = self._snapshot(commit) / name
         return path if commit and path.is_file() else None
 
+    def cached_files(self, pattern: str) -> list[Path]:
+        """Files at the revision by a shell pattern, empty where the hub's cache doesn't have any."""
+        commit = self._known_commit()
+        return sorted(self._snapshot(commit).glob(pattern)) if commit else []
+
+    def fetch_files(self, pattern: str) -> None:
+        """Get the files of a shell pattern into the hub's cache, and no others."""
+        from huggingface_hub import snapshot_download
+
+        try:
+            snapshot_download(
+                self.path, repo_type="dataset", revision=self.revision, allow_patterns=[pattern],
+                cache_dir=hub.cache_dir(),
+            )  # fmt: skip
+        except _failures() as error:
+            raise TaskError(
+                f"{pattern} of the data set {self} can't be fetched: {error}; by hand: "
+                f"{self.by_hand} --include '{pattern}'"
+            ) from error
+
     def _known_commit(self) -> str:
         """The commit that the revision was when it was last looked up; empty where never."""
         wanted = self.revision or "main"
