@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Protocol
 
 from kdbench.errors import ModelError
@@ -44,9 +45,11 @@ Open = Callable[[int], AbstractContextManager[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """Seconds of a call at a batch, and of all calls that were made to find out."""
+    """Seconds of a call at a batch: the quickest of some, which tells batches apart, and the one in the
+    middle, which foretells; and of all calls that were made to find out."""
 
     seconds: float
+    typical: float
     spent: float
 
 
@@ -68,7 +71,8 @@ def runs(open_run: Open, batch: int, calls: int = 3) -> Called | None:
         with open_run(batch) as run:
             subject = Subject("pilot", run)
             taken = [timed(subject, run.clock)[-1] for _ in range(calls)]
-            return Called(min(taken[1:] or taken), sum(taken))
+            warm = taken[1:] or taken
+            return Called(min(warm), median(warm), sum(taken))
     except (ModelError, RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise

@@ -121,7 +121,7 @@ class BatchTask(TurnsTask):
 
         open_run = partial(self.open_run, model, context)
         batch, searched = (self._batch, 0.0) if self._batch else self._found(model, context)
-        called = runs(open_run, batch) if batch else None
+        called = runs(open_run, batch, calls=4) if batch else None
         if called is None:
             return None
         began = time.perf_counter()
@@ -130,7 +130,7 @@ class BatchTask(TurnsTask):
             run.facts()
             counted = time.perf_counter() - began
             run.ceilings()  # remembered by the process and beside it, whatever is loaded
-        return Trial(called.seconds, searched + counted)
+        return Trial(called.typical, searched + counted)
 
     def _found(self, model: Any, context: Context) -> tuple[int, float]:
         """The best batch of a model, and the seconds that finding it took just now: it is remembered, so that
