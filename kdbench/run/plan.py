@@ -158,9 +158,19 @@ def by_models(cells: Iterable[PlannedCell]) -> dict[tuple[str, ...], list[Planne
 
 
 def subjects(task: Task, pairs: Sequence[PairSpec]) -> list[Subject]:
-    """Each model once (the teacher too, however many students it has), or each pair."""
+    """Each model once (the teacher too, however many students it has), or each pair.
+
+    A walk on pairs that also says something of each model is done for baselines, too, as these are models
+    that students are compared with.
+    """
     if isinstance(task, PairTask):
-        return [Subject(teacher=pair.teacher, student=pair.student) for pair in pairs]
+        both = [Subject(teacher=pair.teacher, student=pair.student) for pair in pairs]
+        if task.model_metrics():
+            both += [
+                Subject(teacher=pair.teacher, student=pair.baseline)
+                for pair in pairs if pair.baseline
+            ]  # fmt: skip
+        return list(dict.fromkeys(both))
     names: dict[str, None] = {}
     for pair in pairs:
         names[pair.teacher] = None

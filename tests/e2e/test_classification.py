@@ -18,7 +18,7 @@ models:
   small: {adapter: classifier, path: small}
   tiny: {adapter: classifier, path: tiny}
 pairs:
-  - {teacher: large, students: {small: forward KL, tiny: none}, baseline: tiny}
+  - {teacher: large, student: small, method: forward KL, baseline: tiny}
 tasks:
   - {task: classification, data: digits}
 settings: {device: cpu, dtype: float32}
@@ -81,6 +81,7 @@ def test_a_pair_of_classifiers_is_measured_gated_and_drawn(kdbench: Any, tmp_pat
     assert 0.3 < agreement.value < 1 and kl.value > 0  # type: ignore[operator]
     assert "compared=between teacher and student" in kl.protocol
     assert len([row for row in found if row.role == "teacher" and row.metric == "acc"]) == 1
+    assert ("pair", "tiny", "agreement") not in rows
     assert "nothing to do" in kdbench("run", "digits.yaml").stdout
     assert kdbench("check", "digits.yaml").stdout.count("PASS") >= 2
     table = (tmp_path / "results" / "digits" / "metrics.csv").read_text()

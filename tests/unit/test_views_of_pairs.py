@@ -71,3 +71,18 @@ def test_a_task_that_says_nothing_of_single_models_has_one_view(tmp_path: Path) 
     stored(store, "s", 1.0)
     (only,) = views(store, cell("s", ()))
     assert only.protocol == "images=x" and "teacher.acc" in only.read()[0].scores
+
+
+def test_a_baseline_is_walked_with_the_teacher_only_where_something_is_said_of_it_alone() -> None:
+    from kdbench.run.plan import subjects
+    from kdbench.suite import PairSpec
+    from kdbench.tasks.classification.task import Classification, ClassificationParams
+    from kdbench.tasks.efficiency.classifier import ClassifierParams, EfficiencyClassifier
+
+    pairs = [
+        PairSpec(name=name, teacher="t", student=name, method="", baseline="b") for name in "sr"
+    ]
+    walked = Classification(ClassificationParams(data="x"), Path())
+    timed = EfficiencyClassifier(ClassifierParams(), Path())
+    assert [one.student for one in subjects(walked, pairs)] == ["s", "r", "b"]
+    assert [one.student for one in subjects(timed, pairs)] == ["s", "r"]
