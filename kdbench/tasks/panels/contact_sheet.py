@@ -11,6 +11,8 @@ from kdbench.tasks.panel import PanelInput
 
 MOST = 24
 """Conditions on the sheet."""
+EACH = 4
+"""Images of one condition."""
 LARGEST = 200_000
 """Bytes of an image, as base64; what is larger was not made by kdbench."""
 
@@ -31,7 +33,10 @@ def _add(
 ) -> None:
     if teacher and student and len(rows) < MOST:
         asked = str(sample.extra.get("asked", ""))[:300]
-        rows.append({"asked": asked, "teacher": teacher, "student": student})
+        both = list(zip(teacher, student, strict=False))[:EACH]  # the n-th of both have the same noise
+        rows.append({
+            "asked": asked, "teacher": [one for one, _ in both], "student": [one for _, one in both],
+        })  # fmt: skip
 
 
 def _kept(sample: Sample, key: str) -> list[str]:
