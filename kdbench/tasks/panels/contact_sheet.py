@@ -33,10 +33,8 @@ def _add(
 ) -> None:
     if teacher and student and len(rows) < MOST:
         asked = str(sample.extra.get("asked", ""))[:300]
-        both = list(zip(teacher, student, strict=False))[:EACH]  # the n-th of both have the same noise
-        rows.append({
-            "asked": asked, "teacher": [one for one, _ in both], "student": [one for _, one in both],
-        })  # fmt: skip
+        count = min(len(teacher), len(student), EACH)  # the n-th of both come from one noise
+        rows.append({"asked": asked, "teacher": teacher[:count], "student": student[:count]})
 
 
 def _kept(sample: Sample, key: str) -> list[str]:
