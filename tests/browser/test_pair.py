@@ -112,17 +112,6 @@ def test_the_suite_and_the_command_that_reruns_it_are_there_to_copy(forward_kl: 
     expect(forward_kl.get_by_role("button", name="Copied")).to_be_visible()
 
 
-def test_every_panel_is_drawn_when_it_comes_into_view(forward_kl: Page) -> None:
-    panels = forward_kl.locator(".panel")
-    assert panels.count() >= 3
-    for number in range(panels.count()):
-        panels.nth(number).scroll_into_view_if_needed()
-        expect(panels.nth(number)).to_have_attribute("data-drawn", "true", timeout=20_000)
-        expect(panels.nth(number).locator("table").first).to_be_visible()
-        assert panels.nth(number).locator(".notice").count() == 0
-    expect(forward_kl.locator("[data-panel=reliability] .main-svg").first).to_be_visible()
-
-
 def test_a_panel_that_cannot_be_drawn_says_so_in_its_place(
     open_page: OpenPage, site: Path, tmp_path: Path, page: Page
 ) -> None:

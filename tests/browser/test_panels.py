@@ -489,3 +489,31 @@ def test_the_line_in_one_over_n_meets_the_axis_at_the_tables_number(card: Card, 
         (cells,) = [cells for cells in table_of(found) if cells[0] == role]
         assert shown(cells[1], known)
     assert axes(found)[0] == "1 / number of images"
+
+
+# ---- all of them
+
+
+@pytest.mark.parametrize(
+    ("suite", "pair"), [("quickstart", "forward-kl"), ("quickstart-images", "progressive")]
+)
+def test_all_panels_fit_a_phone_and_axe_finds_nothing_serious_in_them(
+    card: Card,
+    kept: tuple[Page, list[str]],
+    suite: str,
+    pair: str,
+    axe: Callable[[Page], None],
+    no_sideways_scroll: Callable[[Page], None],
+) -> None:
+    page, _ = kept
+    page.set_viewport_size({"width": 360, "height": 900})
+    first = "reliability" if suite == "quickstart" else "quality"
+    card(suite, pair, first)
+    panels = page.locator(".panel").all()
+    for panel in panels:
+        panel.scroll_into_view_if_needed()
+        expect(panel).to_have_attribute("data-drawn", "true", timeout=20_000)
+        assert panel.locator(".notice").count() == 0
+    assert len(panels) >= 6
+    no_sideways_scroll(page)
+    axe(page)
