@@ -13,14 +13,15 @@ are not compared, and intervals come from leaving out, never from drawing with r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kdbench.metrics.blocks import feature_rows
 from kdbench.metrics.folded import Folded
 from kdbench.metrics.moments import Moments
-from kdbench.stats import Estimate
+from kdbench.stats.line import Line
 
 Floats = NDArray[np.float64]
 
@@ -128,21 +129,6 @@ def frechet_of_folds(
     return Folded(distance(whole), np.array(without), whole.count, clusters)
 
 
-@dataclass(frozen=True, slots=True)
-class InfinityFit:
-    """A straight line through distances at several sample sizes, against 1/N.
-
-    ``value`` is its height at 1/N = 0 with the regression's t interval, ``error`` that height's standard
-    error, ``slope`` the line's rise; ``sizes`` and ``distances`` are the points, shape (P,).
-    """
-
-    value: Estimate
-    error: float
-    slope: float
-    sizes: NDArray[np.intp]
-    distances: Floats
-
-
 def frechet_infinity(
     features: ArrayLike,
     mu: ArrayLike,
@@ -150,23 +136,20 @@ def frechet_infinity(
     points: int = 15,
     seed: int = 0,
     root: Floats | None = None,
-    confidence: float = 0.95,
-) -> InfinityFit:
-    """The distance that infinitely many samples would have, extrapolated in 1/N.
+) -> Line:
+    """The line whose height is the distance that infinitely many samples would have.
 
-    Sizes go in equal steps from min(5000, N/10) to N; each point is a draw without replacement, seeded.
-    Only the samples' side is extrapolated, so a bias of the reference stays. The standard error is the
-    regression's: it speaks of the points' scatter around the line and, as the draws overlap, not of
-    another sample of images; ``frechet_of_folds`` speaks of that. Raises ValueError for fewer than 3
-    points or fewer than 10 * ``FEWEST`` samples.
+    Sizes go in equal steps from min(5000, N/10) to N; each point is a draw without replacement, seeded, so
+    two sets of N samples have the same draws and their lines a difference. Only the samples' side is
+    extrapolated, so a bias of the reference stays. The line's error speaks of the points' scatter and, as
+    the draws overlap, not of another sample of images; ``extrapolated`` adds that. Raises ValueError for
+    fewer than 3 points or fewer than 10 * ``FEWEST`` samples.
 
     Source: Chong & Forsyth (2020), "Effectively unbiased FID and Inception score and where to find them",
     CVPR; sizes as in dgm-eval's compute_FD_infinity, which is not seeded and gives no error.
     """
-    samples = _samples(features)
+    samples = feature_rows(features, "features", 2)
     count = len(samples)
-    if points < 3:
-        raise ValueError(f"a line with an error needs at least 3 points, got {points}")
     if count < 10 * FEWEST:
         raise ValueError(
             f"an extrapolated Frechet distance needs at least {10 * FEWEST} samples, got {count}"
@@ -183,25 +166,20 @@ def frechet_infinity(
             for size in sizes
         ]
     )
-    return _line(sizes, distances, count, confidence)
+    return Line(sizes, distances)
 
 
-def _line(sizes: NDArray[np.intp], distances: Floats, count: int, confidence: float) -> InfinityFit:
-    from kdbench.stats._distributions import two_sided_t
+def extrapolated(line: Line, plain: Folded) -> Folded:
+    """The height of ``line`` with the spread of the ``plain`` distance over its folds, and the line's error.
 
-    inverse = 1 / sizes
-    spread = inverse - inverse.mean()
-    squares = float(spread @ spread)
-    slope = float(spread @ distances) / squares
-    height = float(distances.mean()) - slope * float(inverse.mean())
-    residuals = distances - height - slope * inverse
-    degrees = sizes.size - 2
-    noise = float(residuals @ residuals) / degrees
-    error = float(np.sqrt(noise * (1 / sizes.size + float(inverse.mean()) ** 2 / squares)))
-    half = two_sided_t(confidence, degrees) * error
-    method = f"regression in 1/N ({sizes.size} points)"
-    value = Estimate(height, height - half, height + half, method, count, count)
-    return InfinityFit(value, error, slope, sizes, distances)
+    What is left without a fold differs from fold to fold by the fold's own images, to first order alike at
+    N and at infinity: bias depends on the number left, which is one for all. The two errors are taken as
+    independent, as draws are made without a look at the folds.
+    """
+    without = (
+        line.height + plain.without - plain.without.mean() if plain.without.size else plain.without
+    )
+    return replace(plain, value=line.height, without=without, line=line)
 
 
 def _assembled(mu1: Floats, trace1: float, mu2: Floats, trace2: float, cross: float) -> float:

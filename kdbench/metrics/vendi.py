@@ -7,9 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdbench.metrics.blocks import Floats, feature_rows
+from kdbench.metrics.blocks import feature_rows
 from kdbench.metrics.cmmd import normalised
-from kdbench.stats._samples import Labels, clusters_of
 
 
 def vendi_score(features: ArrayLike, q: float = 1.0) -> float:
@@ -37,27 +36,6 @@ def vendi_score(features: ArrayLike, q: float = 1.0) -> float:
     return float(np.power(shares, q).sum() ** (1 / (1 - q)))
 
 
-def vendi_by_prompt(features: ArrayLike, prompts: Labels, q: float = 1.0) -> Floats:
-    """``vendi_score`` of each prompt's images, (P,), in the order in which prompts first appear.
-
-    ``prompts`` labels the rows. A prompt's score is at most the number of its images.
-    """
-    rows = feature_rows(features, "features")
-    return np.array([vendi_score(rows[own], q) for own in _members(prompts, len(rows))])
-
-
-def pairwise_by_prompt(embeddings: ArrayLike, prompts: Labels, squared: bool = False) -> Floats:
-    """Mean distance between different images of each prompt, (P,); nan for a single image.
-
-    Euclidean, or its square, which for the embeddings of LPIPS is LPIPS itself. Embeddings are computed
-    once an image, not once a pair.
-    """
-    rows = feature_rows(embeddings, "embeddings")
-    return np.array(
-        [mean_pairwise_distance(rows[own], squared) for own in _members(prompts, len(rows))]
-    )
-
-
 def mean_pairwise_distance(embeddings: ArrayLike, squared: bool = False) -> float:
     """Mean Euclidean distance (or its square) over the pairs of rows; nan for fewer than two rows."""
     rows = feature_rows(embeddings, "embeddings").astype(np.float64, copy=False)
@@ -70,11 +48,3 @@ def mean_pairwise_distance(embeddings: ArrayLike, squared: bool = False) -> floa
         for square in np.square(rows[first + 1 :] - rows[first]).sum(axis=1)
     ]
     return math.fsum(distances) / len(distances)
-
-
-def _members(prompts: Labels, count: int) -> list[np.ndarray]:
-    seen: dict[object, int] = {}
-    codes = np.array([seen.setdefault(label, len(seen)) for label in prompts], dtype=np.intp)
-    groups = clusters_of(codes, count)
-    order = np.argsort(codes, kind="stable")
-    return np.split(order, np.cumsum(groups.sizes()).astype(np.intp)[:-1])
