@@ -18,13 +18,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kdbench.metrics.blocks import feature_rows
+from kdbench.metrics.blocks import Rows, feature_rows
 from kdbench.metrics.folded import Folded
 from kdbench.metrics.moments import Moments
 from kdbench.stats.line import Line
 
 Floats = NDArray[np.float64]
 
+_AT_ONCE = 4096
 FEWEST = 50
 """Fewest samples of which a Frechet distance is told at all."""
 
@@ -69,11 +70,12 @@ def frechet_from_features(
     sqrt(N - 1). That is faster, and more exact, than the d x d form, where d - N + 1 eigenvalues are 0
     but for rounding. Raises ValueError as ``frechet_distance`` does, and for fewer than 2 samples.
     """
-    samples = _samples(features)
-    count, width = samples.shape
+    rows = feature_rows(features, "features", 2)
+    count, width = rows.shape
     if count > width:
-        moments = Moments.of(samples)
+        moments = Moments.of(rows)
         return frechet_distance(moments.mean, moments.covariance, mu, sigma, root)
+    samples = _samples(rows)
     mean, covariance = _gaussian(mu, sigma)
     if mean.size != width:
         raise ValueError(f"Gaussians of {width} and {mean.size} dimensions can't be compared")
@@ -158,15 +160,21 @@ def frechet_infinity(
     root = covariance_root(covariance) if root is None else root
     sizes = np.linspace(min(5000, count // 10), count, points).astype(np.intp)
     rng = np.random.default_rng(seed)
-    distances = np.array(
-        [
-            frechet_from_features(
-                samples[rng.choice(count, size, replace=False)], mu, covariance, root
-            )
-            for size in sizes
-        ]
-    )
+    draws = (rng.choice(count, size, replace=False) for size in sizes)
+    distances = np.array([_of_draw(samples, draw, mu, covariance, root) for draw in draws])
     return Line(sizes, distances)
+
+
+def _of_draw(
+    samples: Rows, draw: NDArray[np.intp], mu: ArrayLike, covariance: Floats, root: Floats
+) -> float:
+    """``frechet_from_features`` of some rows, read a few at a time where they are many."""
+    if draw.size <= samples.shape[1]:
+        return frechet_from_features(samples[draw], mu, covariance, root)
+    moments = Moments(samples.shape[1])
+    for start in range(0, draw.size, _AT_ONCE):
+        moments.add(samples[draw[start : start + _AT_ONCE]])
+    return frechet_distance(moments.mean, moments.covariance, mu, covariance, root)
 
 
 def extrapolated(line: Line, plain: Folded) -> Folded:

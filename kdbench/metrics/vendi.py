@@ -21,13 +21,21 @@ def vendi_score(features: ArrayLike, q: float = 1.0) -> float:
     Sources: Friedman & Dieng (2023), "The Vendi score", TMLR, definition 3.1; Pasarkar & Dieng (2024),
     "Cousins of the Vendi score", for q.
     """
-    if q < 0:
-        raise ValueError(f"the order of an entropy is not negative, got {q}")
     rows = normalised(feature_rows(features, "features"))
     count, width = rows.shape
-    matrix = rows @ rows.T if count <= width else rows.T @ rows
-    shares = np.linalg.eigvalsh(matrix / count).clip(min=0)
-    shares = shares[shares > np.finfo(np.float64).eps * max(count, width)]
+    return vendi_of_moment((rows @ rows.T if count <= width else rows.T @ rows) / count, count, q)
+
+
+def vendi_of_moment(second: ArrayLike, count: int, q: float = 1.0) -> float:
+    """``vendi_score`` of ``count`` rows from the second moment E[x x^T] of their directions alone, (d, d).
+
+    So images may stream by. The kernel of all pairs over N has the same eigenvalues and does as well.
+    """
+    if q < 0:
+        raise ValueError(f"the order of an entropy is not negative, got {q}")
+    matrix = np.asarray(second, dtype=np.float64)
+    shares = np.linalg.eigvalsh(matrix).clip(min=0)
+    shares = shares[shares > np.finfo(np.float64).eps * max(count, len(matrix))]
     shares /= shares.sum()
     if q == 1:
         return float(np.exp(-(shares * np.log(shares)).sum()))

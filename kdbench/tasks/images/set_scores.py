@@ -160,14 +160,28 @@ def _cmmd(given: FeatureSet) -> list[Summary]:
     assert given.reference is not None
     if given.reference.features is None:
         return [Summary(None, reason=_NO_EMBEDDINGS)]
-    real = Moments.of(normalised(given.reference.rows()))
+    rows = given.reference.rows()
+    real = Moments(rows.shape[1])
+    for _, part in in_chunks(rows):
+        real.add(normalised(part))
     return [_folded(cmmd_of_folds(given.moments(normalised=True), real, given.prompts), given)]
 
 
 def _vendi(given: FeatureSet) -> list[Summary]:
-    from kdbench.metrics.vendi import vendi_score
+    from kdbench.metrics.moments import Moments
+    from kdbench.metrics.vendi import vendi_of_moment, vendi_score
 
-    return [_folded(_leaving_out(vendi_score, given), given)]
+    count, width = given.features.shape
+    if count <= width:
+        return [_folded(_leaving_out(vendi_score, given), given)]
+
+    def of(moments: Moments) -> float:
+        return vendi_of_moment(moments.second_moment, moments.count)
+
+    parts = given.moments(normalised=True)
+    whole = Moments.merged(parts)
+    without = np.array([of(whole.without(part)) for part in parts])
+    return [_folded(Folded(of(whole), without, count, given.prompts), given)]
 
 
 _SCORES: Mapping[str, Callable[[FeatureSet], list[Summary]]] = {
