@@ -342,6 +342,12 @@ def test_every_fold_of_class_conditional_images_has_all_classes_alike(tmp_path: 
     own = task.folds(samples)
     for label in range(10):
         assert np.bincount(own[label::10]).tolist() == [2] * 20
+    for each, count in ((30, 15), (50, 10), (20, 20), (37, 20)):
+        classes = np.tile(np.arange(10), each)
+        dealt = folds_of(range(classes.size), classes)
+        assert dealt.max() + 1 == count
+        if each % count == 0:
+            assert np.bincount(dealt[classes == 3]).tolist() == [each // count] * count
     (tmp_path / "p.txt").write_text("\n".join(f"prompt {n}" for n in range(100)))
     asked = ImagesParams(prompts="p.txt", per_prompt=4, metrics=["vendi"])
     task = Images(asked, tmp_path)

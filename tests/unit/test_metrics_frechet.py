@@ -20,6 +20,7 @@ from kdbench.metrics.frechet import (
     frechet_of_folds,
 )
 from kdbench.metrics.moments import Moments
+from kdbench.stats import Estimate
 from kdbench.stats.jackknife import folds
 
 WIDTH = 64
@@ -168,6 +169,27 @@ def test_its_interval_covers_the_mean_distance_at_that_n_nineteen_times_in_twent
     truth = float(np.mean([one.value for one in many]))
     share = np.mean([one.low <= truth <= one.high for one in many])
     assert 0.92 < share < 0.985
+
+
+@pytest.mark.slow
+def test_of_images_of_fixed_classes_stratified_folds_alone_tell_the_distances_spread() -> None:
+    classes, zero, eye = np.tile(np.arange(10), 30), np.zeros(4), 4 * np.eye(4)
+    centres = 3 * normal(10, 4, 1)
+    told: dict[str, list[Estimate]] = {"stratified": [], "plain": []}
+    labels = {"stratified": folds(300, 15, strata=classes), "plain": folds(300, 15)}
+    for seed in range(300):
+        x = centres[classes] + normal(300, 4, seed + 10)
+        for name, own in labels.items():
+            moments = [Moments.of(x[own == fold]) for fold in range(15)]
+            told[name].append(frechet_of_folds(moments, zero, eye).estimate())
+    truth = np.mean([one.value for one in told["plain"]])
+    covered = {
+        name: np.mean([one.low <= truth <= one.high for one in found])
+        for name, found in told.items()
+    }
+    assert 0.92 <= covered["stratified"] <= 0.98 < covered["plain"]
+    widths = {n: np.mean([one.high - one.low for one in f]) for n, f in told.items()}
+    assert widths["plain"] > 1.5 * widths["stratified"]
 
 
 def test_a_paired_difference_is_narrower_than_two_intervals() -> None:

@@ -6,6 +6,7 @@ share them and their difference is paired.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from kdbench.metrics.moments import Moments
     from kdbench.models.reference import Reference
 
-FOLDS = 20
+FOLDS, FEWEST_FOLDS = 20, 10
 POINTS = 15
 _NOTHING: Mapping[str, Any] = {}
 
@@ -220,8 +221,17 @@ def folds_of(clusters: Sequence[Any], strata: Sequence[Any] | None = None) -> ND
     Prompts are a sample of what could be asked, so all images of a prompt lie in one fold: leaving out folds
     tells how the number varies with other prompts, too. Classes (`strata`) are all that can be asked, each in
     its share by design, and have many images: every fold has each class in that share, so the number without
-    a fold is one of the same classes.
+    a fold is one of the same classes. There are as many folds, up to `FOLDS`, as divide a class; where none
+    from `FEWEST_FOLDS` on does, shares differ by one sample of a class, and intervals are a little too wide.
     """
     from kdbench.stats.jackknife import folds
 
-    return folds(len(clusters), FOLDS, clusters, strata=strata)
+    count = FOLDS if strata is None else _dividing(clusters, strata)
+    return folds(len(clusters), count, clusters, strata=strata)
+
+
+def _dividing(clusters: Sequence[Any], strata: Sequence[Any]) -> int:
+    """The most folds that each class's samples can be dealt to in equal numbers; `FOLDS` where none can."""
+    sizes = set(Counter(dict(zip(clusters, strata, strict=True)).values()).values())
+    counts = range(FOLDS, FEWEST_FOLDS - 1, -1)
+    return next((one for one in counts if not any(size % one for size in sizes)), FOLDS)
