@@ -87,9 +87,7 @@ class CellRecord:
 
     def _extent(self, limit: int | None) -> int | None:
         """How many items the first `limit` are; None while that is not known."""
-        if limit is None or self.total is None:
-            return limit if self.total is None else self.total
-        return min(limit, self.total)
+        return min((one for one in (limit, self.total) if one is not None), default=None)
 
 
 class CellStore:

@@ -354,12 +354,11 @@ def _summaries(
     found = {}
     for count in sorted({len(samples[:limit]) for limit in limits}):
         told = task.summarise(samples[:count], context)
-        if told:
-            found[str(count)] = {
-                name: one.to_json() if isinstance(one, Summary) else asdict(one)
-                for name, one in told.items()
-            }
-    return found
+        found[str(count)] = {
+            name: one.to_json() if isinstance(one, Summary) else asdict(one)
+            for name, one in told.items()
+        }
+    return found if any(found.values()) else {}
 
 
 def _reason(error: Exception) -> str:

@@ -185,6 +185,20 @@ def test_a_limit_that_was_never_summarised_is_told_from_stored_samples_alone(
     assert all(cell.done for cell in make_plan(suite, store).cells)
 
 
+def test_a_view_too_short_to_be_summarised_is_done_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Numbers.summarise
+
+    def long_enough(self: Numbers, samples: Sequence[Sample], context: Context) -> Any:
+        return whole(self, samples, context) if len(samples) > 5 else {}
+
+    monkeypatch.setattr(Numbers, "summarise", long_enough)
+    path = _suite(tmp_path, BOTH)
+    _run(path)
+    assert not make_plan(load_suite(path), Store(tmp_path / "results")).todo
+
+
 def test_a_run_that_stops_early_meets_a_cell_of_several_rows_whole(tmp_path: Path) -> None:
     path = _suite(tmp_path, BOTH)
     plan = make_plan(load_suite(path), Store(tmp_path / "results"))
