@@ -1,6 +1,6 @@
 """Peak memory of every score of a whole set at 50,000 images, through the store, in a process of its own.
 
-Half an hour or so of one core, most of it the products of all pairs. The real images are 10,000, as in the
+Eleven minutes of one core, most of them the products of all pairs. The real images are 10,000, as in the
 protocols of precision and recall; their number lengthens the work and not what is held at once.
 """
 
