@@ -2,12 +2,13 @@
 
 from kdbench.tasks import code, efficiency, fidelity, geneval, reasoning, sampled
 from kdbench.tasks.classification import task as classification
-from kdbench.tasks.images import equal_noise, scored
+from kdbench.tasks.images import drawn, equal_noise, scored
 from kdbench.tasks.speculative import loop, replay, text
 
 __all__ = [
     "classification",
     "code",
+    "drawn",
     "efficiency",
     "equal_noise",
     "fidelity",

@@ -17,6 +17,10 @@ class Cell:
     key: str
     timing: bool = False
 
+    @property
+    def loads(self) -> tuple[str, ...]:
+        return self.subject.models
+
 
 def test_timings_wait_until_no_other_worker_computes() -> None:
     cells: list[Any] = [Cell("a"), Cell("b", True), Cell("c"), Cell("d", True)]

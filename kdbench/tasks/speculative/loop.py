@@ -69,7 +69,7 @@ class SpeculativeLoop(PromptedTask, PairTask):
     Params = LoopParams
     same_tokenizer = True
     timing = True
-    headlines = ("conformance@?", "speedup@?", "predicted_speedup@?")
+    headlines = ("speedup@?", "predicted_speedup@?", "conformance@?")
     params: LoopParams
 
     @classmethod
