@@ -41,6 +41,10 @@ class Cell:
     least: float = 2.0
 
     @property
+    def loads(self) -> tuple[str, ...]:
+        return self.subject.models
+
+    @property
     def spec(self) -> Any:
         task = SimpleNamespace(least_seconds=lambda: self.least)
         return SimpleNamespace(task=self.task, build=lambda: task)
