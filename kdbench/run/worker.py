@@ -89,7 +89,7 @@ class Worker:
         if not missing:
             return {"seconds": 0.0, "once": {}, "tried": 0.0}
         models, _ = self._load(order)
-        roles = {role: models[name] for role, name in cell["subject"].items()}
+        roles = {role: models[name] for role, name in cell["subject"].items() if name in models}
         context = Context(order["seed"], sources=order["models"], folder=order["folder"])
         began = time.perf_counter()
         found = task.predict(roles, [item for block in missing for item in block], context)
