@@ -22,6 +22,9 @@ _WORDS = {
         "Drafts: speed-up", "The student as its teacher's draft model, in the real loop and by the clock",
     ),
     "speculative.imported": ("Drafts: other tools", "Acceptance that other tools measured"),
+    "classification": (
+        "Classifiers", "Accuracy, calibration and agreement of image classifiers on labelled images",
+    ),
     "efficiency": ("Speed and memory", "Time in turns with the teacher, size and memory"),
     "images": ("Images", "Quality and diversity of generated images"),
     "equal_noise": (
