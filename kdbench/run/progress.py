@@ -32,7 +32,9 @@ def predicted(event: dict[str, Any]) -> str:
     """What the timings of a run will take, in words."""
     parts = []
     if event["timings"] or event["left_out"] or not event["unknown"]:
-        parts.append(f"timings: {event['timings']}, about {_took(event['seconds'])}")
+        parts.append(
+            f"timings: {event['timings']}, about {_took(event['seconds'])} besides loading"
+        )
     if event["left_out"]:
         parts.append(f"{event['left_out']} left out by the budget")
     if event["tried"]:

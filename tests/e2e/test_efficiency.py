@@ -65,7 +65,9 @@ def test_a_run_times_a_grid_and_says_beforehand_how_long_it_takes(measured: Any)
     assert too_long.status == "skipped"
     assert "teacher: 600 tokens of prompt and 8 new ones do not fit" in too_long.reason
     assert re.search(
-        r"^timings: 2, about [0-9.]+ s; trying them took [0-9.]+ s; how long ", said, re.M
+        r"^timings: 2, about [0-9.]+ s besides loading; trying them took [0-9.]+ s; how long ",
+        said,
+        re.M,
     )
     assert said.index("timings: 2, about") < said.index("samples in")
 
@@ -144,7 +146,7 @@ def test_a_budget_takes_the_most_telling_shapes_and_a_later_run_the_rest(
     done = kdbench("run", "fast.yaml", "--budget", "1ms", code=3)
     assert "write a duration like 90s, 10m or 2h" in done.stderr
     done = kdbench("run", "fast.yaml", "--budget", "0.01s", KDBENCH_CACHE=cache)
-    assert "0, about 0.0 s; 2 left out by the budget" in done.stdout
+    assert "0, about 0.0 s besides loading; 2 left out by the budget" in done.stdout
     rows = read_csv(tmp_path / "results" / "fast" / "metrics.csv")
     assert {row.status for row in rows} == {"skipped"}
     assert "left out by --budget" in rows[0].reason

@@ -152,8 +152,8 @@ def test_one_total_is_told_for_all_pairs_with_what_is_not_known(
     out, (event,), workers = foretold([made], told, Store(tmp_path), monkeypatch)
     assert out == set() and workers.asked == ["b", "a"]
     assert predicted(event) == (
-        "timings: 2, about 2 min 05 s; trying them took 3.0 s; how long efficiency/footprint/b1 takes is "
-        "not known beforehand"
+        "timings: 2, about 2 min 05 s besides loading; trying them took 3.0 s; how long "
+        "efficiency/footprint/b1 takes is not known beforehand"
     )
 
 
@@ -167,7 +167,7 @@ def test_a_budget_bounds_trials_and_timings_together_and_records_what_it_leaves_
     out, events, _ = foretold([made], told, store, monkeypatch, budget=29.5)
     assert out == {"a2"}
     assert predicted(events[0]) == (
-        "timings: 3, about 25.0 s; 1 left out by the budget; trying them took 4.0 s"
+        "timings: 3, about 25.0 s besides loading; 1 left out by the budget; trying them took 4.0 s"
     )
     assert events[1]["event"] == "left_out" and "about 30.0 s" in events[1]["reason"]
     record = store.cell("a2").record()
