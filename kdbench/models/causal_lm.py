@@ -33,6 +33,12 @@ class CausalLM:
         self.scorer = TokenScorer(model, limits)
         self.generator = TextGenerator(model, encoder, limits)
 
+    @property
+    def proposes(self) -> int:
+        """Tokens that it can write: all that its head has rows for."""
+        head = self.model.get_output_embeddings()
+        return self.scorer.vocabulary if head is None else int(head.weight.shape[0])
+
     def score_text(self, requests: Sequence[Continuation]) -> list[Scored]:
         """Log-probabilities in nats, one answer for each request."""
         return self._score(self.encoder.continuations(requests))

@@ -18,7 +18,7 @@ from kdbench.models.tokens import TokenRow
 from kdbench.models.transformers import TransformersAdapter, TransformersParams
 from kdbench.models.warping import Warp
 from kdbench.tasks.speculative.loop import contradiction, divergence
-from kdbench.tasks.speculative.replay import looked_up
+from kdbench.tasks.speculative.drafts import looked_up
 
 MODELS = Path(__file__).resolve().parents[2] / "suites" / "quickstart" / "models"
 OPENINGS = [
