@@ -17,8 +17,8 @@ from kdbench.models.speculation import CachedReader, Course, speculate
 from kdbench.models.tokens import TokenRow
 from kdbench.models.transformers import TransformersAdapter, TransformersParams
 from kdbench.models.warping import Warp
-from kdbench.tasks.speculative.loop import contradiction, divergence
 from kdbench.tasks.speculative.drafts import looked_up
+from kdbench.tasks.speculative.loop import contradiction, divergence
 
 MODELS = Path(__file__).resolve().parents[2] / "suites" / "quickstart" / "models"
 OPENINGS = [
