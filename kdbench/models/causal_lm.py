@@ -31,7 +31,8 @@ class CausalLM:
         self.encoder = encoder
         limits = BatchLimits.for_device(model.device.type, batch_size)
         self.scorer = TokenScorer(model, limits)
-        self.generator = TextGenerator(model, encoder, limits)
+        decoding = BatchLimits.for_decoding(model.device.type, batch_size)
+        self.generator = TextGenerator(model, encoder, decoding)
 
     @property
     def proposes(self) -> int:

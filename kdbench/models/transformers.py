@@ -85,28 +85,20 @@ class TransformersAdapter(LocalFilesAdapter):
             raise ModelError(
                 f"no dtype named {self.settings.dtype!r}{near}; one of {', '.join(DTYPES)}"
             )
+        if self.params.head_tokens is not None and (self.params.peft or self.files.weights.file):
+            raise ModelError(
+                "`head_tokens` goes with a folder of safetensors; a PEFT adapter or a GGUF file can't come "
+                "with it"
+            )
         self.files.check()
-        if self.params.head_tokens is not None:
-            self._check_head()
+        if self.params.head_tokens is not None and not self.downloads():
+            assert self.trimmed_head is not None
+            self.trimmed_head.tokens()
         require("torch", "transformers", extra="lm")
         if self.params.peft is not None:
             require("peft", extra="peft")
         if self.files.weights.file is not None:
             require("gguf", "accelerate", extra="gguf")
-
-    def _check_head(self) -> None:
-        for other in ("gguf_file", "peft"):
-            if getattr(self.params, other) is not None:
-                raise ModelError(
-                    f"`head_tokens` goes with a folder of safetensors, not with `{other}`"
-                )
-        if self.files.weights.file is not None:
-            raise ModelError(
-                "`head_tokens` goes with a folder of safetensors, not with a GGUF file"
-            )
-        head = None if self.downloads() else self.trimmed_head
-        if head is not None:
-            head.tokens()
 
     def verbs(self) -> frozenset[str]:
         if self.params.head_tokens is not None:

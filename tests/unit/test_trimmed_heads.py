@@ -234,7 +234,7 @@ def test_files_and_models_that_have_no_such_head_are_refused(made: Path, tmp_pat
     refused("no file", head_tokens="nowhere.safetensors")
     (tmp_path / "text").write_text("no tensors")
     refused("not a safetensors file", head_tokens=str(tmp_path / "text"))
-    refused("not with `peft`", head_tokens="ids.safetensors", peft="draft")
+    refused("a PEFT adapter or a GGUF file can't come with it", head_tokens="ids.safetensors", peft="draft")
     tied = tiny_models.save_model(tmp_path / "tied", tie_word_embeddings=True)
     refused("whose head is its embedding", str(tied), head_tokens="ids.safetensors")
     with pytest.raises(ModelError, match="can't load the model"):
