@@ -31,6 +31,7 @@ from kdbench.tasks.speculative.replay import note_of
 
 KEPT = [int(token) for token in np.random.default_rng(0).permutation(400)[:250]]
 """Tokens of the trimmed head, in no order."""
+LENGTH = 16
 TEXTS = ["the quick brown", "a student learns", "Question: what is 2", "the cat", "naïve café"]
 
 
@@ -75,11 +76,11 @@ def load(made: Path) -> Callable[..., Any]:
     return loaded
 
 
-def loops(target: Any, draft: Any, warp: Warp, gamma: int = 3) -> tuple[list[TokenRow], list[Any]]:
+def loops(target: Any, draft: Any, warp: Warp, times: int = 1) -> tuple[list[TokenRow], list[Any]]:
     rows, courses = [], []
-    for seed, prompt in enumerate(target.encoder.prompts(TEXTS * 4)):
+    for seed, prompt in enumerate(target.encoder.prompts(TEXTS * times)):
         course = speculate(
-            CachedReader(target.model, warp), CachedReader(draft.model, warp), prompt, gamma, 24,
+            CachedReader(target.model, warp), CachedReader(draft.model, warp), prompt, 3, LENGTH,
             target.generator.ends, torch.Generator().manual_seed(seed),
         )  # fmt: skip
         rows.append(TokenRow((*prompt, *course.ids), len(course.ids)))
@@ -116,7 +117,7 @@ def test_a_head_that_keeps_every_token_gives_the_numbers_of_the_whole_one(
     load: Callable[..., Any],
 ) -> None:
     target, full, same = load("target"), load("draft"), load("draft", "all.safetensors")
-    for warp in (Warp(), Warp(1.0), Warp(0.7, 0.9, 20)):
+    for warp in (Warp(), Warp(0.7, 0.9, 20)):
         rows, courses = loops(target, full, warp)
         assert accepted(target, same, rows, warp) == accepted(target, full, rows, warp)
         assert loops(target, same, warp) == (rows, courses)
@@ -127,7 +128,7 @@ def test_the_loop_does_what_replay_says_and_proposes_nothing_else(
     load: Callable[..., Any], warp: Warp
 ) -> None:
     target, trimmed = load("target"), load("trimmed", "ids.safetensors")
-    rows, courses = loops(target, trimmed, warp)
+    rows, courses = loops(target, trimmed, warp, 3 if warp.temperature else 1)
     chances = [np.array(one.chance) for one in accepted(target, trimmed, rows, warp)]
     passes = replays(chances, [3])[3].passes
     apart = np.array([len(one.cycles) for one in courses]) - passes
@@ -147,12 +148,12 @@ def test_transformers_assists_with_a_trimmed_draft_as_the_loop_does(
     target, trimmed = load("target"), load("trimmed", "ids.safetensors")
     rows, courses = loops(target, trimmed, Warp())
     assert takes(target, trimmed)
-    for row, course in zip(rows[:4], courses[:4], strict=True):
+    for row, course in zip(rows[:3], courses[:3], strict=True):
         prompt = row.tokens[: len(row.tokens) - row.scored]
-        theirs = generate(target, prompt, Warp(), 24, 0, trimmed, 3)
+        theirs = generate(target, prompt, Warp(), LENGTH, 0, trimmed, 3)
         assert (theirs.ids, theirs.passes) == (course.ids, len(course.cycles))
-    drawn = generate(target, prompt, Warp(1.0), 24, 0, trimmed, 3)
-    assert drawn.passes <= len(drawn.ids) <= 24
+    drawn = generate(target, prompt, Warp(1.0), LENGTH, 0, trimmed, 3)
+    assert drawn.passes <= len(drawn.ids) <= LENGTH
 
 
 def test_rows_say_how_many_tokens_the_draft_proposes(load: Callable[..., Any]) -> None:
@@ -234,7 +235,11 @@ def test_files_and_models_that_have_no_such_head_are_refused(made: Path, tmp_pat
     refused("no file", head_tokens="nowhere.safetensors")
     (tmp_path / "text").write_text("no tensors")
     refused("not a safetensors file", head_tokens=str(tmp_path / "text"))
-    refused("a PEFT adapter or a GGUF file can't come with it", head_tokens="ids.safetensors", peft="draft")
+    refused(
+        "a PEFT adapter or a GGUF file can't come with it",
+        head_tokens="ids.safetensors",
+        peft="draft",
+    )
     tied = tiny_models.save_model(tmp_path / "tied", tie_word_embeddings=True)
     refused("whose head is its embedding", str(tied), head_tokens="ids.safetensors")
     with pytest.raises(ModelError, match="can't load the model"):
