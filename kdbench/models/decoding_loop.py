@@ -99,6 +99,8 @@ class DecodingLoop:
         self._takes_positions = "position_ids" in known
         self._takes_last = "logits_to_keep" in known
         self._shares = attention_window(model.config) == float("inf")
+        # what takes its positions from the mask, or sees but a window of it, must get it as it is
+        self._biases = self._shares and self._takes_positions
 
     def run(self, rows: Sequence[Row], rules: Rules) -> None:
         """Fill in `new` of all `rows`.
@@ -215,6 +217,8 @@ class DecodingLoop:
         return self._forward(flight, ids)
 
     def _forward(self, flight: Flight, ids: torch.Tensor) -> torch.Tensor:
+        import torch
+
         given: dict[str, Any] = {}
         if self._takes_positions:
             if ids.shape[1] == 1:
@@ -224,9 +228,14 @@ class DecodingLoop:
             given["position_ids"] = places
         if self._takes_last:
             given["logits_to_keep"] = 1
+        mask = flight.mask
+        if self._biases and ids.shape[1] == 1:
+            # ready for every layer, where the library would make it anew from so many small steps
+            bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device)
+            mask = bias.masked_fill_(mask == 0, torch.finfo(bias.dtype).min)[:, None, None]
         out = self.model(
             input_ids=ids,
-            attention_mask=flight.mask,
+            attention_mask=mask,
             past_key_values=flight.cache,
             use_cache=True,
             **given,
@@ -300,21 +309,25 @@ class DecodingLoop:
         """Whether rows that join and leave get the logits of whole texts from this architecture.
 
         Found out by trying: models without a cache, or with one that can't be taken apart (recurrent
-        states), fail here. Without a shared beginning the loop may still work.
+        states), fail here. Without a mask of ours, or a shared beginning, the loop may still work.
         """
+        return any(
+            self._works(shares, biases)
+            for shares in dict.fromkeys((self._shares, False))
+            for biases in dict.fromkeys((self._biases, False))
+        )
+
+    def _works(self, shares: bool, biases: bool) -> bool:
+        """Whether it works in this way, which it keeps to from now on."""
         import torch
 
+        self._shares, self._biases = shares, biases
         try:
             with torch.inference_mode():
-                for _ in range(2):
-                    if self._tried(LEAST_PREFIX if self._shares else 0):
-                        return True
-                    if not self._shares:
-                        break
-                    self._shares = False
+                return self._tried(LEAST_PREFIX if shares else 0)
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
-            _log.info("decoding in a continuous batch does not work here: %s", error)
-        return False
+            _log.info("decoding in a continuous batch does not work so: %s", error)
+            return False
 
     def _tried(self, shared: int) -> bool:
         import torch

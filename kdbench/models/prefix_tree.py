@@ -85,6 +85,9 @@ class Layout:
         if len(sequences) < 2:
             return found + [_row([one], 0) for one in sequences]
         alike = [0, *(common(a, b) for a, b in pairwise(sequences))]
+        total = sum(map(len, needed))
+        if sum(alike) < self.least * total:
+            return [_row([one], 0) for one in needed]
         waiting = [(0, len(sequences), 0)]
         while waiting:
             first, last, base = waiting.pop()
@@ -112,7 +115,7 @@ class Layout:
             waiting.extend((*child, base) for child in reversed(children))
         computed = sum(len(row.tokens) for row in found)
         computed += sum(map(len, {row.prefix for row in found}))
-        if computed > (1 - self.least) * sum(map(len, needed)):
+        if computed > (1 - self.least) * total:
             return [_row([one], 0) for one in needed]
         return found
 
