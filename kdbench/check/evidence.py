@@ -227,10 +227,11 @@ def _of_ratios(metric: Metric, joined: Joined, unmatched: tuple[str, ...]) -> Ev
     """The difference of two ratios of sums, of [numerator, denominator]."""
     from kdbench import stats
 
-    first, second = (
-        tuple(list(column) for column in zip(*scores.tolist(), strict=True))
-        for scores in (joined.first, joined.second)
-    )
+    def columns(scores: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
+        tops, bottoms = zip(*scores.tolist(), strict=True)
+        return list(tops), list(bottoms)
+
+    first, second = columns(joined.first), columns(joined.second)
 
     @cache
     def estimate(confidence: float) -> Estimate:

@@ -7,6 +7,7 @@ has no row, so that a token outside of it has the probability 0 and nobody else 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -54,8 +55,7 @@ class TrimmedHead:
                 f"vocabulary has tokens 0 to {vocabulary - 1}"
             )
         if len(set(tokens)) < rows:
-            seen: set[int] = set()
-            again = next(token for token in tokens if token in seen or seen.add(token))  # type: ignore[func-returns-value]
+            again = next(token for token, count in Counter(tokens).items() if count > 1)
             raise ModelError(f"{self.file}: several rows of the head are the token {again}")
         return tokens
 
@@ -112,9 +112,9 @@ class TrimmedHead:
             with safe_open(self.file, framework="numpy") as tensors:
                 names = {OFFSETS, TOKENS} & set(tensors.keys())
                 if len(names) != 1:
-                    found = "both" if names else "neither"
+                    which = "both" if names else "neither"
                     raise ModelError(
-                        f"{self.file}: holds {found} of {TOKENS} (tokens) and {OFFSETS} (offsets); it must "
+                        f"{self.file}: holds {which} of {TOKENS} (tokens) and {OFFSETS} (offsets); it must "
                         "hold one of them"
                     )
                 (name,) = names
@@ -126,8 +126,8 @@ class TrimmedHead:
                 f"{self.file}: {name} must be a vector of integers, and is {vector.dtype} of the shape "
                 f"{list(vector.shape)}"
             )
-        vector = vector.astype("int64")
-        return vector + range(len(vector)) if name == OFFSETS else vector
+        found: npt.NDArray[Any] = vector.astype("int64")
+        return found + range(len(found)) if name == OFFSETS else found
 
 
 def spread_head(weight: Any, bias: Any, tokens: Sequence[int], vocabulary: int) -> Any:
@@ -136,6 +136,8 @@ def spread_head(weight: Any, bias: Any, tokens: Sequence[int], vocabulary: int) 
     import torch
 
     class SpreadHead(torch.nn.Linear):
+        tokens: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__(weight.shape[1], weight.shape[0], bias is not None, device="meta")
             self.weight = torch.nn.Parameter(weight, requires_grad=False)

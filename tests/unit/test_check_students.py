@@ -154,7 +154,10 @@ def test_the_sentence_of_the_evidence_names_both_students() -> None:
     said = finding.explain()
     assert said.startswith(f"tau@5 on {TASK} for pair-good better than poor with confidence 0.95: ")
     assert "pair-good minus poor in tau@5" in said and "tokens/pass" in said
-    assert "the whole interval is above 0.000, so PASS (40 samples, 20 clusters, 95 % interval)" in said
+    assert (
+        "the whole interval is above 0.000, so PASS (40 samples, 20 clusters, 95 % interval)"
+        in said
+    )
     (finding,) = findings("tau@5.gain_over[poor] for pair-good >= 0.5")
     assert "tau@5.gain_over[poor] on speculative.replay/made of pair-good is" in finding.explain()
 
