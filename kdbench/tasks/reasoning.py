@@ -68,8 +68,6 @@ class ReasoningParams(TaskParams):
     cluster_by: str | None = Field(None, description="document field; equal values share a cluster")
     category: str | None = Field(None, description="document field kept as the sample's category")
     name: str | None = Field(None, description="the name that rows carry, in place of the task's")
-    confirm_unsafe_code: bool = Field(False, description="run metrics that execute generated code")
-
     group: str | None = Field(None, description="set by kdbench: the group that named this task")
 
     @model_validator(mode="after")
@@ -246,11 +244,11 @@ class Reasoning(ModelTask):
             raise TaskError(
                 f"lm-eval task {name!r} asks about images or sound; kdbench's models read text"
             )
-        if config.get("unsafe_code") and not self.params.confirm_unsafe_code:
+        if config.get("unsafe_code"):
             raise TaskError(
-                f"lm-eval task {name!r} executes generated code on this machine, outside any "
-                "sandbox; if that is what you want, set confirm_unsafe_code: true and the "
-                "environment variable HF_ALLOW_CODE_EVAL=1"
+                f"lm-eval task {name!r} runs the programs that a model writes, outside any sandbox; "
+                "kdbench runs such programs in one: `task: code` with problems: humaneval or mbpp, and "
+                "--allow-code-execution"
             )
 
     @cached_property

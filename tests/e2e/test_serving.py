@@ -96,8 +96,9 @@ def test_llama_cpps_server_streams_counts_and_ignores_an_end_of_text(tmp_path: P
     for sample in (one for one in samples if "ttft.teacher" in one.scores):
         assert sample.scores["early_stops.teacher"][0] == 0
         assert sample.extra["endpoints"]["teacher"]["tokens_by"] == ["usage"]
-        assert abs(sample.scores["prompt_tokens.teacher"] - 12) <= 8
         assert 0 < sample.scores["ttft.teacher"] < sample.scores["latency.teacher"]
+    lengths = [s.scores["prompt_tokens.teacher"] for s in samples if "ttft.teacher" in s.scores]
+    assert abs(sum(lengths) / len(lengths) - 12) <= 4  # its words cost one token to seven
     # a server beside itself: neither is faster
     speedup = aggregate(
         "median_ratio", [s.scores["speedup"] for s in samples if "speedup" in s.scores]

@@ -207,11 +207,12 @@ def test_what_kdbench_cannot_run_is_refused_with_the_reason(tmp_path: Path) -> N
     assert reasoning(python).metrics() == []
 
 
-def test_code_is_executed_only_where_the_suite_says_so(tmp_path: Path) -> None:
+def test_a_task_that_runs_generated_code_unprotected_is_refused_for_the_one_with_a_sandbox(
+    tmp_path: Path,
+) -> None:
     folder = write(tmp_path, CHOICE + "unsafe_code: true\n")
-    with pytest.raises(TaskError, match="confirm_unsafe_code: true"):
+    with pytest.raises(TaskError, match="`task: code` .* --allow-code-execution"):
         reasoning(folder).data_fingerprint()
-    assert reasoning(folder, confirm_unsafe_code=True).data_fingerprint().startswith("sha256:")
 
 
 def test_describing_a_task_imports_neither_lm_eval_nor_torch(tmp_path: Path) -> None:

@@ -159,22 +159,30 @@ class ServingRun:
         return self._runner.run(endpoint.ask(body))
 
     def _calibrate(self, endpoint: Endpoint) -> None:
-        """Words whose prompt has the wanted tokens: the line through two shorter prompts' counts."""
+        """Words whose prompt has the wanted tokens: the line through two shorter prompts' counts, then
+        twice the line through what it gave and what it is built on, as words cost different tokens."""
         wanted = self.load.prompt_tokens
-        found = []
-        for words in (max(1, wanted // 4), max(2, wanted // 2)):
-            self.words = words
-            counts = [
-                self._once(endpoint, self.text("length", n), 1).prompt_tokens for n in range(3)
-            ]
-            known = [count for count in counts if count is not None]
-            found.append((words, median(known) if known else None))
-        (few, low), (more, high) = found
+        few, more = max(1, wanted // 4), max(2, wanted // 2)
+        low, high = self._tokens_of(endpoint, few, 3), self._tokens_of(endpoint, more, 3)
         self.words = wanted
-        if low is not None and high is not None and high > low and more > few:
-            per_word = (high - low) / (more - few)
-            self.words = max(1, round(few + (wanted - low) / per_word))
-            self.counted = True
+        if low is None or high is None or high <= low or more <= few:
+            return
+        self.words = max(1, round(few + (wanted - low) * (more - few) / (high - low)))
+        overhead = max(0.0, low - few * (high - low) / (more - few))
+        for _ in range(2):
+            found = self._tokens_of(endpoint, self.words, 5)
+            if found is None or found <= overhead:
+                return
+            self.words = max(1, round(self.words * (wanted - overhead) / (found - overhead)))
+        self.counted = True
+
+    def _tokens_of(self, endpoint: Endpoint, words: int, asked: int) -> float | None:
+        """The mean length of `asked` prompts of so many words by the server's count, if it tells one."""
+        self.words = words
+        texts = [self.text(f"length-{words}", number) for number in range(asked)]
+        counts = [self._once(endpoint, text, 1).prompt_tokens for text in texts]
+        known = [count for count in counts if count is not None]
+        return sum(known) / len(known) if known else None
 
     async def _client(self) -> tuple[float, float]:
         """Seconds of a request's first token and of a further chunk where the server takes no time."""
