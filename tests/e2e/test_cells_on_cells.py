@@ -84,8 +84,8 @@ def test_the_basis_is_measured_once_for_all_students_and_has_rows_of_its_own(kdb
 
 def test_students_of_one_teacher_are_told_apart_on_the_same_samples(kdbench, tmp_path):
     gates = """gates:
-  - letters for good better than poor
-  - letters.gain_over[good] for poor >= 0
+  - letters for good no worse than poor by 0.9
+  - letters.gain_over[good] for poor <= -0.9
   - echo for poor better than teacher"""
     suite = write(tmp_path, extra=gates)
     kdbench("run", suite)

@@ -211,7 +211,7 @@ def test_a_task_that_runs_generated_code_unprotected_is_refused_for_the_one_with
     tmp_path: Path,
 ) -> None:
     folder = write(tmp_path, CHOICE + "unsafe_code: true\n")
-    with pytest.raises(TaskError, match="`task: code` .* --allow-code-execution"):
+    with pytest.raises(TaskError, match=r"`task: code` .* --allow-code-execution"):
         reasoning(folder).data_fingerprint()
 
 
