@@ -185,7 +185,7 @@ def _rests_on(
 
 
 def _other(gate: Gate, suffix: str, pair: dict[str, Any]) -> str:
-    """The model that a pair's student is set against; empty where there is none, or an earlier run's."""
+    """The model that a pair's student is set against (or the name of earlier results); empty for none."""
     if gate.kind in AGAINST:
         return _named(gate) or pair["baseline"] or ""
     return pair["baseline"] or "" if suffix == "gain_over_baseline" else student_of(suffix)
@@ -354,15 +354,21 @@ def _own_of_pair(
     cell = board.pairs[names]
     if cell["status"] != "done":
         return Missing(f"{board.label} on {name}: {cell['reason']}"), ""
-    gains = gate.kind in AGAINST or suffix.startswith("gain_over")
-    if not gains and (suffix or gate.kind != "value"):
+    if gate.kind in AGAINST or suffix.startswith("gain_over"):
+        return _gain(gate, setting, board, metric, suffix, pair)
+    if suffix or gate.kind != "value":
         kind = suffix or gate.kind
-        return Missing(
-            f"{metric.name} belongs to pairs, not to their models, so it has no {kind}"
-        ), ""
-    if not gains:
-        answers = board.pair_answers(names, metric.name, _tag(gate), setting.results.order)
-        return _alone(metric, answers, gate), ""
+        reason = f"{metric.name} belongs to pairs, not to their models, so it has no {kind}"
+        return Missing(reason), ""
+    answers = board.pair_answers(names, metric.name, _tag(gate), setting.results.order)
+    return _alone(metric, answers, gate), ""
+
+
+def _gain(
+    gate: Gate, setting: Setting, board: Board, metric: Metric, suffix: str, pair: dict[str, str]
+) -> tuple[Evidence | Missing, str]:
+    """A pair's own number minus that of another student of its teacher, or its own in earlier results."""
+    names, name = (pair["teacher"], pair["student"]), pair["name"]
     before = _earlier(gate, setting, pair)
     if before is not None:
         other = _same_protocol(before, board, names[1])
@@ -378,7 +384,7 @@ def _own_of_pair(
     theirs = first[0].pairs[first[1]]
     if theirs["status"] != "done":
         return Missing(f"{board.label} on {told[0]}: {theirs['reason']}"), against
-    _check_hardware(board.label, theirs, cell)
+    _check_hardware(board.label, theirs, board.pairs[names])
     tag, order = _tag(gate), common_order(first[0].results, board.results)
     both = join(
         first[0].pair_answers(first[1], metric.name, tag, order),

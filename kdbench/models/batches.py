@@ -13,6 +13,9 @@ from kdbench.errors import ModelError
 T = TypeVar("T")
 R = TypeVar("R")
 
+_CACHE = 1 << 30
+"""Bytes that the cache of a batch may take on a CPU before fewer rows are decoded at once."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,13 +46,16 @@ class BatchLimits:
         return cls(rows, tokens, logits)
 
     @classmethod
-    def for_decoding(cls, device: str, batch_size: int | None) -> BatchLimits:
-        """Limits for generation, where a pass computes one token of each row: on a CPU 256 rows and
-        16,384 tokens in the cache."""
+    def for_decoding(
+        cls, device: str, batch_size: int | None, token_bytes: int | None
+    ) -> BatchLimits:
+        """Limits for generation, where a pass computes one token of each row and a token in the cache takes
+        `token_bytes`: on a CPU 256 rows and 16,384 tokens, fewer where those would take more than 1 GiB."""
         limits = cls.for_device(device, batch_size)
-        if device != "cpu" or batch_size is not None:
+        if device != "cpu" or batch_size is not None or token_bytes is None:
             return limits
-        return cls(256, 4 * limits.tokens, limits.logits, fresh=limits.tokens)
+        cached = min(4 * limits.tokens, _CACHE // token_bytes)
+        return cls(256, max(limits.tokens, cached), limits.logits, fresh=limits.tokens)
 
     def begin(self, rows: int, longest: int) -> bool:
         """Whether so many rows of `longest` padded new tokens may be read at once."""

@@ -18,6 +18,19 @@ _SPARE = 64
 """Columns that a layer grows by: a step then writes its own column and copies none."""
 
 
+def token_bytes(model: Any) -> int | None:
+    """Bytes of a token's keys and values in all layers of a transformers `model`; None where its
+    configuration does not say."""
+    config = model.config.get_text_config()
+    names = ("num_hidden_layers", "num_attention_heads", "hidden_size")
+    layers, heads, width = (getattr(config, name, None) for name in names)
+    if not (layers and heads and width):
+        return None
+    size = getattr(config, "head_dim", None) or width // heads
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    return int(2 * layers * kept * size * model.dtype.itemsize)
+
+
 def empty_cache(prefix: Layers | None = None, rows: int = 1) -> Any:
     """A transformers cache of layers that can be narrowed and joined; each of its `rows` begins with
     `prefix`, keys and values [1, heads, tokens, size] of each layer, where one is given."""
