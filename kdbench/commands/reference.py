@@ -48,12 +48,12 @@ def make(
     """Encode images and write mean, covariance and the dialect they were made in."""
     from rich.progress import Progress
 
-    from kdbench.models.encoders.catalogue import load_encoder
+    from kdbench.models.encoders.catalogue import encoder_spec
     from kdbench.models.image_files import ImageFiles
     from kdbench.models.reference_making import make_reference
 
     ImageFiles(images).check()  # a wrong folder is told before weights are read
-    network = load_encoder(encoder, weights, device)
+    network = encoder_spec(encoder, weights).load(device)
     with Progress(console=make_console(stderr=True), transient=True) as progress:
         bar = progress.add_task("encoding")
         count = make_reference(

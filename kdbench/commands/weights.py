@@ -31,16 +31,21 @@ def weights_list(as_json: AsJson = False) -> None:
     """Show what is known: name, size, licence, whether it is here, and what stands behind its hash."""
     from kdbench.models.weights.manifest import known
 
-    found = [_record(weight) for weight in known().values()]
+    listed = list(known().values())
+    found = [_record(weight) for weight in listed]
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
     width = max(len(record["name"]) for record in found)
-    for record in found:
+    for weight, record in zip(listed, found, strict=True):
         here = "here" if record["here"] else "not here"
         typer.echo(
-            f"{record['name']:<{width}}  {here:<8}  {_size(record['size']):>12}  {record['licence']}; "
-            f"hash: {record['trust']}; {record['about']}"
+            f"{weight.name:<{width}}  {here:<8}  {_size(weight.size):>12}  {weight.licence_told}; "
+            f"hash: {record['trust']}; {weight.about}"
+        )
+    if any(not weight.licence_from for weight in listed):
+        typer.echo(
+            "unverified: no document that speaks of these files was read; see where they are published"
         )
 
 
@@ -116,6 +121,7 @@ def _record(weight: Weight) -> dict[str, Any]:
         "trust": trust,
         "size": weight.size,
         "licence": weight.licence,
+        "licence_from": weight.licence_from,
         "here": at_hand(weight.name),
         "by_hand": str(weight.by_hand()),
     }

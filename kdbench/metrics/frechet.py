@@ -13,17 +13,19 @@ are not compared, and intervals come from leaving out, never from drawing with r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kdbench.metrics.blocks import Rows, feature_rows
 from kdbench.metrics.folded import Folded
 from kdbench.metrics.moments import Moments
-from kdbench.stats import Estimate
+from kdbench.stats.line import Line
 
 Floats = NDArray[np.float64]
 
+_AT_ONCE = 4096
 FEWEST = 50
 """Fewest samples of which a Frechet distance is told at all."""
 
@@ -68,11 +70,12 @@ def frechet_from_features(
     sqrt(N - 1). That is faster, and more exact, than the d x d form, where d - N + 1 eigenvalues are 0
     but for rounding. Raises ValueError as ``frechet_distance`` does, and for fewer than 2 samples.
     """
-    samples = _samples(features)
-    count, width = samples.shape
+    rows = feature_rows(features, "features", 2)
+    count, width = rows.shape
     if count > width:
-        moments = Moments.of(samples)
+        moments = Moments.of(rows)
         return frechet_distance(moments.mean, moments.covariance, mu, sigma, root)
+    samples = _samples(rows)
     mean, covariance = _gaussian(mu, sigma)
     if mean.size != width:
         raise ValueError(f"Gaussians of {width} and {mean.size} dimensions can't be compared")
@@ -128,21 +131,6 @@ def frechet_of_folds(
     return Folded(distance(whole), np.array(without), whole.count, clusters)
 
 
-@dataclass(frozen=True, slots=True)
-class InfinityFit:
-    """A straight line through distances at several sample sizes, against 1/N.
-
-    ``value`` is its height at 1/N = 0 with the regression's t interval, ``error`` that height's standard
-    error, ``slope`` the line's rise; ``sizes`` and ``distances`` are the points, shape (P,).
-    """
-
-    value: Estimate
-    error: float
-    slope: float
-    sizes: NDArray[np.intp]
-    distances: Floats
-
-
 def frechet_infinity(
     features: ArrayLike,
     mu: ArrayLike,
@@ -150,23 +138,20 @@ def frechet_infinity(
     points: int = 15,
     seed: int = 0,
     root: Floats | None = None,
-    confidence: float = 0.95,
-) -> InfinityFit:
-    """The distance that infinitely many samples would have, extrapolated in 1/N.
+) -> Line:
+    """The line whose height is the distance that infinitely many samples would have.
 
-    Sizes go in equal steps from min(5000, N/10) to N; each point is a draw without replacement, seeded.
-    Only the samples' side is extrapolated, so a bias of the reference stays. The standard error is the
-    regression's: it speaks of the points' scatter around the line and, as the draws overlap, not of
-    another sample of images; ``frechet_of_folds`` speaks of that. Raises ValueError for fewer than 3
-    points or fewer than 10 * ``FEWEST`` samples.
+    Sizes go in equal steps from min(5000, N/10) to N; each point is a draw without replacement, seeded, so
+    two sets of N samples have the same draws and their lines a difference. Only the samples' side is
+    extrapolated, so a bias of the reference stays. The line's error speaks of the points' scatter and, as
+    the draws overlap, not of another sample of images; ``extrapolated`` adds that. Raises ValueError for
+    fewer than 3 points or fewer than 10 * ``FEWEST`` samples.
 
     Source: Chong & Forsyth (2020), "Effectively unbiased FID and Inception score and where to find them",
     CVPR; sizes as in dgm-eval's compute_FD_infinity, which is not seeded and gives no error.
     """
-    samples = _samples(features)
+    samples = feature_rows(features, "features", 2)
     count = len(samples)
-    if points < 3:
-        raise ValueError(f"a line with an error needs at least 3 points, got {points}")
     if count < 10 * FEWEST:
         raise ValueError(
             f"an extrapolated Frechet distance needs at least {10 * FEWEST} samples, got {count}"
@@ -175,33 +160,34 @@ def frechet_infinity(
     root = covariance_root(covariance) if root is None else root
     sizes = np.linspace(min(5000, count // 10), count, points).astype(np.intp)
     rng = np.random.default_rng(seed)
-    distances = np.array(
-        [
-            frechet_from_features(
-                samples[rng.choice(count, size, replace=False)], mu, covariance, root
-            )
-            for size in sizes
-        ]
+    draws = (rng.choice(count, size, replace=False) for size in sizes)
+    distances = np.array([_of_draw(samples, draw, mu, covariance, root) for draw in draws])
+    return Line(sizes, distances)
+
+
+def _of_draw(
+    samples: Rows, draw: NDArray[np.intp], mu: ArrayLike, covariance: Floats, root: Floats
+) -> float:
+    """``frechet_from_features`` of some rows, read a few at a time where they are many."""
+    if draw.size <= samples.shape[1]:
+        return frechet_from_features(samples[draw], mu, covariance, root)
+    moments = Moments(samples.shape[1])
+    for start in range(0, draw.size, _AT_ONCE):
+        moments.add(samples[draw[start : start + _AT_ONCE]])
+    return frechet_distance(moments.mean, moments.covariance, mu, covariance, root)
+
+
+def extrapolated(line: Line, plain: Folded) -> Folded:
+    """The height of ``line`` with the spread of the ``plain`` distance over its folds, and the line's error.
+
+    What is left without a fold differs from fold to fold by the fold's own images, to first order alike at
+    N and at infinity: bias depends on the number left, which is one for all. The two errors are taken as
+    independent, as draws are made without a look at the folds.
+    """
+    without = (
+        line.height + plain.without - plain.without.mean() if plain.without.size else plain.without
     )
-    return _line(sizes, distances, count, confidence)
-
-
-def _line(sizes: NDArray[np.intp], distances: Floats, count: int, confidence: float) -> InfinityFit:
-    from kdbench.stats._distributions import two_sided_t
-
-    inverse = 1 / sizes
-    spread = inverse - inverse.mean()
-    squares = float(spread @ spread)
-    slope = float(spread @ distances) / squares
-    height = float(distances.mean()) - slope * float(inverse.mean())
-    residuals = distances - height - slope * inverse
-    degrees = sizes.size - 2
-    noise = float(residuals @ residuals) / degrees
-    error = float(np.sqrt(noise * (1 / sizes.size + float(inverse.mean()) ** 2 / squares)))
-    half = two_sided_t(confidence, degrees) * error
-    method = f"regression in 1/N ({sizes.size} points)"
-    value = Estimate(height, height - half, height + half, method, count, count)
-    return InfinityFit(value, error, slope, sizes, distances)
+    return replace(plain, value=line.height, without=without, line=line)
 
 
 def _assembled(mu1: Floats, trace1: float, mu2: Floats, trace2: float, cross: float) -> float:

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+_AT_ONCE = 4096
+
 
 class Moments:
     """Count, mean (d,) and scatter (d, d) of rows, in float64; never the rows themselves.
@@ -71,22 +73,15 @@ class Moments:
         return self.scatter / self.count + np.outer(self.mean, self.mean)
 
     def add(self, features: ArrayLike) -> None:
-        """Take in rows, shape (N, d). Raises ValueError for another width or values not finite."""
-        rows = np.asarray(features, dtype=np.float64)
+        """Take in rows, shape (N, d), widened a few at a time: they may lie on the disk.
+
+        Raises ValueError for another width or values not finite, which leave the moments spoilt.
+        """
+        rows = np.asarray(features)
         if rows.ndim != 2 or rows.shape[1] != self.dimension:
             raise ValueError(f"features are (N, {self.dimension}), got shape {rows.shape}")
-        if len(rows) == 0:
-            return
-        mean = rows.mean(axis=0)
-        if not np.isfinite(mean).all():
-            raise ValueError("features are finite")
-        # the shift between old and new mean counts as one row more, so one product does it all
-        total, apart = self.count + len(rows), mean - self.mean
-        shift = apart * np.sqrt(self.count * len(rows) / total)
-        spread = np.vstack([rows - mean, shift])
-        self.scatter += spread.T @ spread
-        self.mean = self.mean + apart * (len(rows) / total)
-        self.count = total
+        for start in range(0, len(rows), _AT_ONCE):
+            self._take(rows[start : start + _AT_ONCE].astype(np.float64, copy=False))
 
     def without(self, part: Moments) -> Moments:
         """The moments of the rows that are not in ``part``, which must be among these."""
@@ -105,6 +100,18 @@ class Moments:
     def arrays(self) -> dict[str, NDArray[np.float64] | int]:
         """Everything, to be stored; ``from_arrays`` reads it."""
         return {"count": self.count, "mean": self.mean, "scatter": self.scatter}
+
+    def _take(self, rows: Floats) -> None:
+        mean = rows.mean(axis=0)
+        if not np.isfinite(mean).all():
+            raise ValueError("features are finite")
+        # the shift between old and new mean counts as one row more, so one product does it all
+        total, apart = self.count + len(rows), mean - self.mean
+        shift = apart * np.sqrt(self.count * len(rows) / total)
+        spread = np.vstack([rows - mean, shift])
+        self.scatter += spread.T @ spread
+        self.mean = self.mean + apart * (len(rows) / total)
+        self.count = total
 
     def _combine(self, count: int, mean: Floats, scatter: Floats) -> None:
         if count == 0:

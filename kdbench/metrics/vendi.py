@@ -7,9 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdbench.metrics.blocks import Floats, feature_rows
+from kdbench.metrics.blocks import feature_rows
 from kdbench.metrics.cmmd import normalised
-from kdbench.stats._samples import Labels, clusters_of
 
 
 def vendi_score(features: ArrayLike, q: float = 1.0) -> float:
@@ -22,40 +21,27 @@ def vendi_score(features: ArrayLike, q: float = 1.0) -> float:
     Sources: Friedman & Dieng (2023), "The Vendi score", TMLR, definition 3.1; Pasarkar & Dieng (2024),
     "Cousins of the Vendi score", for q.
     """
-    if q < 0:
-        raise ValueError(f"the order of an entropy is not negative, got {q}")
     rows = normalised(feature_rows(features, "features"))
     count, width = rows.shape
-    matrix = rows @ rows.T if count <= width else rows.T @ rows
-    shares = np.linalg.eigvalsh(matrix / count).clip(min=0)
-    shares = shares[shares > np.finfo(np.float64).eps * max(count, width)]
+    return vendi_of_moment((rows @ rows.T if count <= width else rows.T @ rows) / count, count, q)
+
+
+def vendi_of_moment(second: ArrayLike, count: int, q: float = 1.0) -> float:
+    """``vendi_score`` of ``count`` rows from the second moment E[x x^T] of their directions alone, (d, d).
+
+    So images may stream by. The kernel of all pairs over N has the same eigenvalues and does as well.
+    """
+    if q < 0:
+        raise ValueError(f"the order of an entropy is not negative, got {q}")
+    matrix = np.asarray(second, dtype=np.float64)
+    shares = np.linalg.eigvalsh(matrix).clip(min=0)
+    shares = shares[shares > np.finfo(np.float64).eps * max(count, len(matrix))]
     shares /= shares.sum()
     if q == 1:
         return float(np.exp(-(shares * np.log(shares)).sum()))
     if math.isinf(q):
         return float(1 / shares.max())
     return float(np.power(shares, q).sum() ** (1 / (1 - q)))
-
-
-def vendi_by_prompt(features: ArrayLike, prompts: Labels, q: float = 1.0) -> Floats:
-    """``vendi_score`` of each prompt's images, (P,), in the order in which prompts first appear.
-
-    ``prompts`` labels the rows. A prompt's score is at most the number of its images.
-    """
-    rows = feature_rows(features, "features")
-    return np.array([vendi_score(rows[own], q) for own in _members(prompts, len(rows))])
-
-
-def pairwise_by_prompt(embeddings: ArrayLike, prompts: Labels, squared: bool = False) -> Floats:
-    """Mean distance between different images of each prompt, (P,); nan for a single image.
-
-    Euclidean, or its square, which for the embeddings of LPIPS is LPIPS itself. Embeddings are computed
-    once an image, not once a pair.
-    """
-    rows = feature_rows(embeddings, "embeddings")
-    return np.array(
-        [mean_pairwise_distance(rows[own], squared) for own in _members(prompts, len(rows))]
-    )
 
 
 def mean_pairwise_distance(embeddings: ArrayLike, squared: bool = False) -> float:
@@ -70,11 +56,3 @@ def mean_pairwise_distance(embeddings: ArrayLike, squared: bool = False) -> floa
         for square in np.square(rows[first + 1 :] - rows[first]).sum(axis=1)
     ]
     return math.fsum(distances) / len(distances)
-
-
-def _members(prompts: Labels, count: int) -> list[np.ndarray]:
-    seen: dict[object, int] = {}
-    codes = np.array([seen.setdefault(label, len(seen)) for label in prompts], dtype=np.intp)
-    groups = clusters_of(codes, count)
-    order = np.argsort(codes, kind="stable")
-    return np.split(order, np.cumsum(groups.sizes()).astype(np.intp)[:-1])

@@ -52,7 +52,9 @@ class CellRecord:
     """How far a cell got.
 
     `covered` counts leading items that are stored; `total` is all that the task has, None until a run
-    without a limit (or with one beyond the end) has seen them.
+    without a limit (or with one beyond the end) has seen them. A cell is a growing set of samples and its
+    rows are views of the first `limit` of them, so `summaries` holds what the task summarised of every number
+    of leading items (as text, for JSON) that was ever asked for.
     """
 
     key: str
@@ -65,16 +67,27 @@ class CellRecord:
     finished: str = ""
     kdbench: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    summary: dict[str, dict[str, Any]] = field(default_factory=dict)
+    summaries: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     schema: int = SCHEMA
 
+    def holds(self, limit: int | None) -> bool:
+        """True where the samples of the first `limit` items are all there."""
+        needed = self._extent(limit)
+        return self.status == "done" and needed is not None and self.covered >= needed
+
     def covers(self, limit: int | None) -> bool:
-        """True where nothing is left to measure for the first `limit` items."""
-        if self.status != "done" or (limit is None and self.total is None):
+        """True where nothing is left to measure or to summarise for the first `limit` items."""
+        if not self.holds(limit):
             return False
-        bounds = [bound for bound in (limit, self.total) if bound is not None]
-        needed = min(bounds)
-        return self.covered == needed if self.summary else self.covered >= needed
+        return not self.summaries or str(self._extent(limit)) in self.summaries
+
+    def summary(self, limit: int | None) -> dict[str, dict[str, Any]]:
+        """What the task summarised of the first `limit` items; empty where it summarises nothing."""
+        return self.summaries.get(str(self._extent(limit)), {})
+
+    def _extent(self, limit: int | None) -> int | None:
+        """How many items the first `limit` are; None while that is not known."""
+        return min((one for one in (limit, self.total) if one is not None), default=None)
 
 
 class CellStore:
@@ -98,6 +111,9 @@ class CellStore:
                 f"{self._record_path}: not JSON ({error}); delete {self.folder}"
             ) from error
         check_schema(data.get("schema"), self._record_path)
+        if "summary" in data:  # written when a cell kept that of its last run alone
+            last = data.pop("summary")
+            data["summaries"] = {str(data["covered"]): last} if last else {}
         return CellRecord(**data)
 
     def write_record(self, record: CellRecord) -> None:

@@ -73,6 +73,14 @@ class PlannedCell:
         return task.executes_code
 
     @property
+    def loads(self) -> tuple[str, ...]:
+        """Models that measuring takes."""
+        task: type[Task] = registry.tasks.get(self.spec.task)
+        if issubclass(task, PairTask) and not task.needs_teacher:
+            return (self.subject.student,)
+        return self.subject.models
+
+    @property
     def done(self) -> bool:
         return self.record is not None and self.record.covers(self.limit)
 
@@ -105,12 +113,8 @@ class Plan:
     @property
     def todo(self) -> list[PlannedCell]:
         """Cells to measure; two names for the same model share one."""
-        left = [cell for cell in self.cells if not cell.done and not cell.problem]
-        furthest: dict[str, PlannedCell] = {}
-        for cell in left:
-            known = furthest.setdefault(cell.key, cell)
-            furthest[cell.key] = max(known, cell, key=_extent)
-        return list(furthest.values())
+        left = (cell for cell in self.cells if not cell.done and not cell.problem)
+        return list(furthest(left).values())
 
     def bases_of(self, cells: Iterable[PlannedCell]) -> list[PlannedCell]:
         """The cells that `cells` rest on and that are not measured yet."""
@@ -137,6 +141,15 @@ class Plan:
         return replace(self, cells=cells, allow_code_execution=code_execution)
 
 
+def furthest(cells: Iterable[PlannedCell]) -> dict[str, PlannedCell]:
+    """Of the rows that are views of one cell, the one that goes furthest, by the cell's key."""
+    found: dict[str, PlannedCell] = {}
+    for cell in cells:
+        known = found.setdefault(cell.key, cell)
+        found[cell.key] = max(known, cell, key=_extent)
+    return found
+
+
 def _extent(cell: PlannedCell) -> float:
     return float("inf") if cell.limit is None else cell.limit
 
@@ -145,7 +158,7 @@ def by_models(cells: Iterable[PlannedCell]) -> dict[tuple[str, ...], list[Planne
     """Cells grouped by the models that they load: one work order each."""
     orders: dict[tuple[str, ...], list[PlannedCell]] = {}
     for cell in cells:
-        orders.setdefault(cell.subject.models, []).append(cell)
+        orders.setdefault(cell.loads, []).append(cell)
     return orders
 
 
@@ -369,6 +382,7 @@ def _order(
                 "params": cell.spec.params.model_dump(mode="json"),
                 "subject": {k: v for k, v in asdict(cell.subject).items() if v},
                 "limit": cell.limit,
+                "views": _views(plan, cell),
                 "label": cell.label,
                 "share": cell.reach.share if cell.reach else None,
                 "ingredients": cell.ingredients,
@@ -378,3 +392,9 @@ def _order(
             for cell in cells
         ],
     }
+
+
+def _views(plan: Plan, cell: PlannedCell) -> list[int | None]:
+    """Limits of all rows that are views of a cell and not done; the cell goes as far as the widest."""
+    limits = {other.limit: None for other in plan.cells if other.key == cell.key and not other.done}
+    return list(limits)

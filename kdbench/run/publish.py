@@ -67,8 +67,9 @@ def view_of(cell: PlannedCell, store: Store) -> CellView:
         hardware=record.hardware if record else cell.hardware,
         finished=record.finished if record else "",
         kdbench=record.kdbench if record else __version__,
-        summary=record.summary if record and whole else {},
+        summary=record.summary(cell.limit) if record and whole else {},
         read=read,
+        limit=cell.limit,
     )
 
 
@@ -172,9 +173,10 @@ def rebuild(target: Published) -> list[Row]:
 
 
 def sample_file(view: CellView) -> str:
-    """File name of a cell's samples, without its ending."""
+    """File name of a view's samples, without its ending; other limits of one cell have names of their own."""
     subject = view.model or f"{view.student}-of-{view.teacher}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{view.label}--{subject}--{view.key[:8]}")
+    first = "" if view.limit is None else f"--first-{view.limit}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{view.label}--{subject}--{view.key[:8]}{first}")
 
 
 CELL_FIELDS = (
@@ -190,7 +192,7 @@ def _cell_record(cell: PlannedCell, view: CellView, store: Store) -> dict[str, A
         **{field: getattr(view, field) for field in CELL_FIELDS},
         "metrics": [asdict(metric) for metric in view.metrics],
         "samples": sample_file(view),
-        "limit": cell.limit,
+        "limit": view.limit,
         "reach": asdict(cell.reach) if cell.reach else None,
         "ingredients": cell.ingredients,
         "seconds": record.seconds if record else {},
@@ -215,6 +217,7 @@ def _view_from_record(data: dict[str, Any], target: Published) -> CellView:
         **{field: data[field] for field in CELL_FIELDS},
         metrics=[Metric(**metric) for metric in data["metrics"]],
         read=cache(lambda: target.read_samples(data["samples"])),
+        limit=data["limit"],
     )
 
 

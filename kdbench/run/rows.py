@@ -57,6 +57,7 @@ class CellView:
     kdbench: str
     summary: dict[str, dict[str, Any]]
     read: Callable[[], list[Sample]]
+    limit: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -87,12 +88,12 @@ def table_rows(header: Header, cells: Sequence[CellView]) -> list[Row]:
 def _by_task(cells: Iterable[CellView]) -> dict[tuple[str, str], list[CellView]]:
     """Cells of one task and protocol together, and the cells of each task group pooled per model."""
     tasks: dict[tuple[str, str], list[CellView]] = {}
-    groups: dict[tuple[str, str], list[CellView]] = {}
+    groups: dict[tuple[str, str, int | None], list[CellView]] = {}
     for cell in cells:
         tasks.setdefault((cell.label, cell.protocol), []).append(cell)
         if cell.group and cell.model:
-            groups.setdefault((cell.group, cell.model), []).append(cell)
-    for (label, _), members in groups.items():
+            groups.setdefault((cell.group, cell.model, cell.limit), []).append(cell)
+    for (label, *_), members in groups.items():
         pooled = _pool(label, members)
         tasks.setdefault((label, pooled.protocol), []).append(pooled)
     return tasks

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from kdbench.results.store import Store
 from kdbench.run.arrival import Reach
 from kdbench.run.local import OnEvent, Workers
-from kdbench.run.plan import Plan, PlannedCell, orders_of
+from kdbench.run.plan import Plan, PlannedCell, furthest, orders_of
 
 FIRST_LOOK = 32
 """Clusters behind the first look."""
@@ -65,7 +65,8 @@ def measure_until_decided(
 ) -> dict[str, Reach]:
     """Measure until every gate is decided or nothing is left; how far each cell went, by its key."""
     ruling = referee(plan.reaching({}), store)
-    known = {cell.key: cell for cell in plan.cells if cell.key}
+    known = furthest(cell for cell in plan.cells if cell.key)
+    shared = _shared(plan)
     wanted = [cell for key, cell in known.items() if key in ruling.undecided | ruling.whole]
     bases = [replace(cell, reach=Reach(1.0)) for cell in plan.bases_of(wanted)]
     _execute(plan, store, workers, bases, on_event)
@@ -78,7 +79,7 @@ def measure_until_decided(
         look = max(FIRST_LOOK, math.ceil(look * GROWTH))
         further = {
             key: Reach(share, counts[key].largest)
-            for key, share in _shares(active, ruling, counts, look).items()
+            for key, share in _shares(active, ruling, shared, counts, look).items()
             if key not in reaches or reaches[key].share < share
         }
         if not further:
@@ -95,15 +96,27 @@ def measure_until_decided(
     return reaches
 
 
+def _shared(plan: Plan) -> frozenset[str]:
+    """Cells whose rows go under several names or limits: each has a random order of its own."""
+    views: dict[str, set[tuple[str, int | None]]] = {}
+    for cell in plan.cells:
+        views.setdefault(cell.key, set()).add((cell.label, cell.limit))
+    return frozenset(key for key, own in views.items() if len(own) > 1)
+
+
 def _shares(
-    active: frozenset[str], ruling: Ruling, counts: Mapping[str, Counted], look: float
+    active: frozenset[str],
+    ruling: Ruling,
+    shared: frozenset[str],
+    counts: Mapping[str, Counted],
+    look: float,
 ) -> dict[str, float]:
     """How far each active cell goes next: `look` clusters of what a gate pools, or everything."""
     shares = {}
     for key in active:
         pool = next((group for group in ruling.bound if key in group), frozenset({key}))
         clusters = sum(counts[member].clusters for member in pool if member in counts)
-        whole = key in ruling.whole or look >= clusters
+        whole = key in ruling.whole or key in shared or look >= clusters
         shares[key] = 1.0 if whole else look / clusters
     return shares
 

@@ -201,6 +201,9 @@ class Worker:
             order["models"],
             order["folder"],
             store.folder / "artifacts",
+            Store(Path(order["root"])).cell(cell["basis"]).folder / "artifacts"
+            if cell.get("basis")
+            else None,
         )
         known = store.record()
         record = CellRecord(
@@ -210,6 +213,7 @@ class Worker:
             kdbench=__version__,
             covered=known.covered if known else 0,
             total=known.total if known else None,
+            summaries=known.summaries if known else {},
         )
         with store.appending() as log:
             store.write_record(record)
@@ -231,8 +235,10 @@ class Worker:
             whole = len(items) == len(everything)
             complete = cell["limit"] is None or len(everything) < cell["limit"]
             samples = store.samples(cell["limit"]) if whole else []
+            summaries = record.summaries
             if whole:
                 _check_samples(task, everything, samples)
+                summaries = {**summaries, **_summaries(task, samples, cell["views"], context)}
             store.write_record(
                 replace(
                     record,
@@ -245,11 +251,7 @@ class Worker:
                         "items": round(built - began, 3),
                         "measure": round(measured - loaded, 3),
                     },
-                    summary=_summary(task, samples, context)
-                    if whole
-                    else known.summary
-                    if known
-                    else {},
+                    summaries=summaries,
                 )
             )
         self.emit("done", cell=cell["key"], seconds=round(measured - began, 3), items=len(items))
@@ -260,7 +262,7 @@ class Worker:
             return {}
         store = Store(Path(order["root"])).cell(cell["basis"])
         record = store.record()
-        if record is None or not record.covers(cell["limit"]):
+        if record is None or not record.holds(cell["limit"]):
             reason = record.reason if record else ""
             raise TaskError(
                 f"{cell['label']} rests on the teacher's samples of another task, which are not there: "
@@ -307,8 +309,8 @@ def _measure_block(
     task: Task, subject: dict[str, str], models: dict[str, Any], block: list[Item], context: Context
 ) -> list[Sample]:
     if isinstance(task, PairTask):
-        teacher, student = models[subject["teacher"]], models[subject["student"]]
-        samples = task.measure(teacher, student, block, context)
+        teacher = models[subject["teacher"]] if task.needs_teacher else None
+        samples = task.measure(teacher, models[subject["student"]], block, context)
     else:
         assert isinstance(task, ModelTask)
         samples = task.measure(models[subject["model"]], block, context)
@@ -343,14 +345,20 @@ class _Look:
         return {"so_far": found} if found else {}
 
 
-def _summary(task: Task, samples: Sequence[Sample], context: Context) -> dict[str, dict[str, Any]]:
+def _summaries(
+    task: Task, samples: Sequence[Sample], limits: Sequence[int | None], context: Context
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the task summarises of the first samples, by their number, for every view of the cell."""
     if not isinstance(task, ModelTask):
         return {}
-    found = task.summarise(samples, context)
-    return {
-        name: one.to_json() if isinstance(one, Summary) else asdict(one)
-        for name, one in found.items()
-    }
+    found = {}
+    for count in sorted({len(samples[:limit]) for limit in limits}):
+        told = task.summarise(samples[:count], context)
+        found[str(count)] = {
+            name: one.to_json() if isinstance(one, Summary) else asdict(one)
+            for name, one in told.items()
+        }
+    return found if any(found.values()) else {}
 
 
 def _reason(error: Exception) -> str:

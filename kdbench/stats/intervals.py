@@ -121,15 +121,47 @@ def effective_size(residuals: Floats, groups: Clusters, confidence: float) -> fl
     (2015), "Evaluating confidence interval methods for binomial proportions in clustered
     surveys", J. Survey Statistics and Methodology 3.
     """
+    if groups.singletons:
+        return float(residuals.size)
+    return _paid(*design_size(residuals, groups), residuals.size, confidence)
+
+
+def design_size(residuals: Floats, groups: Clusters) -> tuple[float, float]:
+    """``effective_size`` before it pays for the t quantiles, and the degrees of freedom that it has.
+
+    Both are free of the confidence, so an interval can be made of them later.
+    """
     n = residuals.size
     if groups.singletons:
-        return float(n)
+        return float(n), n - 1
     between, degrees = variance_of_sum(residuals, groups)
     independent = float(residuals @ residuals) * n / (n - 1)
     told_apart = between > 1e-12 * independent
-    effective = n * independent / between if told_apart else math.sqrt(n * groups.count)
-    t_ratio = two_sided_t(confidence, n - 1) / two_sided_t(confidence, degrees)
-    return effective * t_ratio**2
+    return (n * independent / between if told_apart else math.sqrt(n * groups.count)), degrees
+
+
+def proportion_of_size(
+    value: float,
+    size: float,
+    degrees: float,
+    n: int,
+    clusters: int,
+    confidence: float = 0.95,
+    method: str = "wilson",
+) -> Estimate:
+    """Wilson's interval of a proportion ``value`` that is known as well as from ``size`` samples.
+
+    ``size`` and its ``degrees`` of freedom are ``design_size``'s, or p (1 - p) / variance where another
+    estimate of the variance is at hand; ``n`` and ``clusters`` count what there is.
+    """
+    low, high = _wilson(value, _paid(size, degrees, n, confidence), two_sided_z(confidence))
+    return Estimate(value, low, high, method, n, clusters)
+
+
+def _paid(size: float, degrees: float, n: int, confidence: float) -> float:
+    if degrees >= n - 1:
+        return size
+    return size * (two_sided_t(confidence, n - 1) / two_sided_t(confidence, degrees)) ** 2
 
 
 def t_interval(data: Floats, groups: Clusters, confidence: float) -> Estimate:

@@ -20,6 +20,7 @@ from kdbench.models.adapter import Download
 from kdbench.results.sample import Sample
 
 if TYPE_CHECKING:
+    from kdbench.metrics.folded import Folded
     from kdbench.stats import Estimate
     from kdbench.tasks.panel import Panel
 
@@ -70,7 +71,8 @@ class Context:
 
     `basis` has the samples of the task's basis by their ids (`PairTask.basis`). `artifacts` is a place beside
     the cell's samples for what is too large for them (features, images); what a block writes there is on the
-    disk before `measure` returns its samples. It may not exist yet.
+    disk before `measure` returns its samples. It may not exist yet. `basis_artifacts` is the
+    basis's place, to read.
     """
 
     seed: int
@@ -82,6 +84,7 @@ class Context:
     folder: str = ""
     """The suite's, from which the paths of `sources` start."""
     artifacts: Path | None = None
+    basis_artifacts: Path | None = None
 
     def sample_seed(self, sample_id: str) -> int:
         """The sample's own 63-bit seed, from (suite seed, sample id)."""
@@ -93,20 +96,22 @@ class Context:
 class Summary:
     """A number that only the task's own code can compute, as a cell keeps it.
 
-    `without` is the number without each fold of the samples, where a jackknife made the interval: two
-    models over the same folds are paired by it. `details` is JSON that a panel draws. Where the samples can't
-    bear the metric there is no estimate, and `reason` names the least that would.
+    `folded` is what the interval was made of, where folds of the samples made it: two models over the same
+    folds are paired by it. `details` is JSON that a panel draws. Where the samples can't bear the metric
+    there is no estimate, and `reason` names the least that would.
     """
 
     estimate: Estimate | None
-    without: tuple[float, ...] = ()
+    folded: Folded | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """What the cell's record holds; `kdbench.tasks.summaries` reads it."""
-        own = {"without": list(self.without), "details": dict(self.details), "reason": self.reason}
+        own = {"details": dict(self.details), "reason": self.reason}
         held = asdict(self.estimate) if self.estimate is not None else {}
+        if self.folded is not None:
+            held |= self.folded.to_json()
         return held | {name: value for name, value in own.items() if value}
 
 
@@ -223,6 +228,8 @@ class PairTask(Task):
 
     same_tokenizer: ClassVar[bool] = False
     """True where token distributions are compared; pairs that differ are skipped with the reason."""
+    needs_teacher: ClassVar[bool] = True
+    """False where the basis has all that is asked of the teacher: it isn't loaded, `measure` gets None."""
 
     def student_verbs(self, has: frozenset[str]) -> frozenset[str]:
         """Verbs that a student with the verbs `has` must have, where they are not the teacher's."""

@@ -67,7 +67,7 @@ def test_one_pass_is_faster_than_the_tools_in_turn_and_gives_their_numbers(
     from kdbench.models.judges.cosine import CosineJudge
     from kdbench.tasks.images.metrics import parsed
     from kdbench.tasks.images.one_pass import OnePass
-    from kdbench.tasks.images.set_scores import FeatureSet, labels_of, score
+    from kdbench.tasks.images.set_scores import FeatureSet, folds_of, score
 
     clip = HuggingFaceClip(folder / "clip", "clip", "0")
     encoder = InceptionEncoder(folder / "inception.pth", "clean")
@@ -78,7 +78,7 @@ def test_one_pass_is_faster_than_the_tools_in_turn_and_gives_their_numbers(
     def ours() -> dict[str, float]:
         files = ImageFiles(folder / "made")
         seen = look(files.read(files.names), [PROMPT] * COUNT)
-        given = FeatureSet(seen.features["clean"], labels_of(range(COUNT)), COUNT, reference)
+        given = FeatureSet(seen.features["clean"], folds_of(range(COUNT)), range(COUNT), reference)
         found = {}
         for asked in parsed(["fid", "kid", "prdc"], None)[0]:
             found |= {name: one.estimate.value for name, one in score(asked, given).items()}

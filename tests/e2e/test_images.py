@@ -78,13 +78,14 @@ def test_killed_and_run_again_the_table_is_that_of_an_undisturbed_run(
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         logs = [log.read_bytes() for log in tmp_path.glob("killed/cells/*/samples.jsonl")]
-        if len(logs) == 2 and any(3 <= log.count(b'"commit"') < 10 for log in logs):
+        # the teacher's images for `equal_noise`, its own, and the student's, which are slow
+        if len(logs) == 3 and any(3 <= log.count(b'"commit"') < 10 for log in logs):
             break
         time.sleep(0.01)
     run.send_signal(signal.SIGKILL)
     run.wait()
     kept = sum(log.count(b'"commit"') for log in logs)
-    assert kept < 20, "the run was over before it could be killed"
+    assert kept < 21, "the run was over before it could be killed"
     # a block whose features are there and whose samples are not, as a kill between the two leaves it
     (half,) = [
         p
@@ -119,12 +120,13 @@ def test_killed_and_run_again_the_table_is_that_of_an_undisturbed_run(
     assert gap["steps"] == "1" and gap["ci_method"] == "grouped jackknife (20)"
     assert value(found, "coverage[classifier].retention")["status"] in ("ok", "skipped")
     assert value(found, "distance_per_prompt[classifier].retention")["status"] == "ok"
-    assert "fold" in value(found, "frechet_infinity[classifier].gap")["reason"]
+    for metric in ("frechet_infinity", "kernel"):
+        assert value(found, f"{metric}[classifier].gap")["status"] == "ok"
     assert 0 < float(value(found, "psnr")["value"]) < 50
     assert "images=640" in teacher["protocol"] and "reference=shared" in teacher["protocol"]
 
     spilled = list(tmp_path.glob("whole/cells/*/artifacts/images/*.png"))
-    assert len(spilled) == 2 * 640
+    assert len(spilled) == 2 * 640 + 32
 
     # the table and the site come from samples and summaries alone
     before = whole.read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,18 @@ import pytest
 from pydantic import ValidationError
 
 from kdbench.errors import ModelError, TaskError
+from kdbench.metrics import kid
 from kdbench.models.resizing import dialect
+from kdbench.results.sample import Sample
 from kdbench.run.progress import Pace
 from kdbench.tasks.images import one_pass
-from kdbench.tasks.images.conditions import ConditionParams, Conditions
+from kdbench.tasks.images.conditions import ConditionParams, Conditions, described
 from kdbench.tasks.images.feature_store import FeatureStore
 from kdbench.tasks.images.metrics import KINDS, parsed
 from kdbench.tasks.images.one_pass import OnePass
 from kdbench.tasks.images.running import frechet_so_far
 from kdbench.tasks.images.scored import Images, ImagesParams
-from kdbench.tasks.images.set_scores import FeatureSet, labels_of, of_prompt, score
+from kdbench.tasks.images.set_scores import FeatureSet, folds_of, of_prompt, score
 from kdbench.tasks.summaries import estimate_of, paired
 from kdbench.tasks.task import Context
 
@@ -35,9 +39,7 @@ def _real(count: int = 400, width: int = 6) -> Any:
 
 def _set(rows: Any, clusters: Any = None, reference: Any = None) -> FeatureSet:
     names = list(range(len(rows))) if clusters is None else clusters
-    return FeatureSet(
-        rows, labels_of(names), len(set(names)), reference or _real(width=rows.shape[1])
-    )
+    return FeatureSet(rows, folds_of(names), names, reference or _real(width=rows.shape[1]))
 
 
 def _asked(name: str) -> Any:
@@ -259,11 +261,11 @@ def test_scores_are_those_of_the_metrics_with_intervals_from_folds() -> None:
     frechet = score(_asked("frechet[dinov2]"), given)["frechet[dinov2]"]
     assert frechet.estimate.value == pytest.approx(frechet_from_features(rows, *real.gaussian()))
     assert frechet.estimate.low < frechet.estimate.value < frechet.estimate.high
-    assert len(frechet.without) == 20
+    assert frechet.folded.without.size == 20
     four = score(_asked("prdc"), given)
     assert four["coverage"].estimate.value == prdc(real.rows(), rows).coverage.value
     fit = score(_asked("frechet_infinity[dinov2]"), given)["frechet_infinity[dinov2]"]
-    sizes, distances = np.array(fit.details["sizes"]), np.array(fit.details["distances"])
+    sizes, distances = fit.folded.line.sizes, fit.folded.line.values
     assert sizes[-1] == 600 and distances[-1] == pytest.approx(frechet.estimate.value)
     assert np.polyfit(1 / sizes, distances, 1)[1] == pytest.approx(fit.estimate.value)
     # with fewer images than features the small form is taken; it is the same distance
@@ -273,7 +275,7 @@ def test_scores_are_those_of_the_metrics_with_intervals_from_folds() -> None:
     parts = [Moments.of(wide[given.labels == fold]) for fold in range(given.folds)]
     large = frechet_of_folds(parts, *given.gaussian)
     assert small.estimate.value == pytest.approx(large.value, rel=1e-6)
-    assert small.without == pytest.approx(large.without, rel=1e-6)
+    assert small.folded.without == pytest.approx(large.without, rel=1e-6)
 
 
 def test_a_difference_over_the_same_folds_is_paired() -> None:
@@ -294,10 +296,65 @@ def test_a_difference_over_the_same_folds_is_paired() -> None:
     assert narrow.high - narrow.low < wide.high - wide.low
 
 
+def test_every_score_has_a_difference_that_is_read_back_from_what_the_cell_keeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kid, "kid_subsets", partial(kid.kid_subsets, subsets=3))
+    teacher = RNG.normal(0.2, 1.1, size=(1000, 6)).astype(np.float32)
+    student = teacher + RNG.normal(0.05, 0.05, size=teacher.shape).astype(np.float32)
+    names = ["frechet_infinity[clip-b32]", "kernel[clip-b32]", "kid_100x1000", "prdc", "vendi"]
+    real = _real(1000)
+    for name in names:
+        count = 1000 if name == "kid_100x1000" else 500
+        first, second = (
+            {
+                metric: json.loads(json.dumps(one.to_json()))
+                for metric, one in score(_asked(name), _set(rows[:count], reference=real)).items()
+            }
+            for rows in (teacher, student)
+        )
+        for metric in first:
+            gap = paired(first[metric], second[metric], 0.95)
+            assert not isinstance(gap, str), (metric, gap)
+            value = second[metric]["value"] - first[metric]["value"]
+            assert gap.value == pytest.approx(value)
+            alone = [estimate_of(held[metric], 0.95) for held in (first, second)]
+            assert (alone[0].low, alone[0].high) == pytest.approx(
+                (first[metric]["low"], first[metric]["high"])
+            )
+            wide = np.hypot(*(one.high - one.low for one in alone))
+            assert 0 < gap.high - gap.low < wide, metric
+    kept = score(_asked("kid_100x1000"), _set(teacher, reference=real))["kid_100x1000"]
+    assert kept.details["deviation"] > 0
+    assert kept.estimate.method == "grouped jackknife (20, and 20 of the reference)"
+
+
 def test_images_of_a_prompt_are_folded_together() -> None:
-    labels = labels_of([f"prompt {i // 4}" for i in range(200)])
+    labels = folds_of([f"prompt {i // 4}" for i in range(200)])
     assert all(len(set(labels[i : i + 4])) == 1 for i in range(0, 200, 4))
-    assert (labels == labels_of([f"prompt {i // 4}" for i in range(200)])).all()
+    assert (labels == folds_of([f"prompt {i // 4}" for i in range(200)])).all()
+
+
+def test_every_fold_of_class_conditional_images_has_all_classes_alike(tmp_path: Path) -> None:
+    task = Images(ImagesParams(labels=10, images=400, metrics=["vendi"]), tmp_path)
+    items = task.items(None)
+    samples = [Sample(i.id, i.index, i.cluster, {}, prompt=described(i)) for i in items]
+    own = task.folds(samples)
+    for label in range(10):
+        assert np.bincount(own[label::10]).tolist() == [2] * 20
+    for each, count in ((30, 15), (50, 10), (20, 20), (37, 20)):
+        classes = np.tile(np.arange(10), each)
+        dealt = folds_of(range(classes.size), classes)
+        assert dealt.max() + 1 == count
+        if each % count == 0:
+            assert np.bincount(dealt[classes == 3]).tolist() == [each // count] * count
+    (tmp_path / "p.txt").write_text("\n".join(f"prompt {n}" for n in range(100)))
+    asked = ImagesParams(prompts="p.txt", per_prompt=4, metrics=["vendi"])
+    task = Images(asked, tmp_path)
+    samples = [Sample(i.id, i.index, i.cluster, {}, prompt=described(i)) for i in task.items(None)]
+    by_prompt = task.folds(samples).reshape(100, 4)
+    assert (by_prompt == by_prompt[:, :1]).all()
+    assert np.bincount(by_prompt[:, 0]).tolist() == [5] * 20
 
 
 def test_diversity_of_a_prompt_is_one_image_where_all_are_equal() -> None:

@@ -13,12 +13,7 @@ from hypothesis import strategies as st
 from kdbench.metrics.cmmd import FEWEST, cmmd, cmmd_of_folds, normalised
 from kdbench.metrics.following import feature_cosine, psnr
 from kdbench.metrics.moments import Moments
-from kdbench.metrics.vendi import (
-    mean_pairwise_distance,
-    pairwise_by_prompt,
-    vendi_by_prompt,
-    vendi_score,
-)
+from kdbench.metrics.vendi import mean_pairwise_distance, vendi_score
 from kdbench.stats.jackknife import folds
 
 
@@ -102,13 +97,11 @@ def test_vendi_is_the_same_from_either_side_and_falls_with_its_order(
     assert scores[-1] >= 1 - 1e-9 and scores[0] <= min(count, width) + 1e-9
 
 
-def test_diversity_is_told_prompt_by_prompt() -> None:
-    rows, prompts = np.array([[0.0, 1], [3, 4], [0, 1], [0, 5]]), ["b", "a", "b", "c"]
-    assert vendi_by_prompt(rows, prompts).tolist() == pytest.approx([1, 1, 1])
-    found = pairwise_by_prompt(rows, prompts)
-    assert found[0] == 0 and np.isnan(found[1:]).all()
-    assert mean_pairwise_distance(rows[:2]) == pytest.approx(math.hypot(3, 3))
-    assert mean_pairwise_distance(rows[:2], squared=True) == pytest.approx(18)
+def test_a_distance_is_the_mean_over_pairs() -> None:
+    rows = np.array([[0.0, 1], [3, 4]])
+    assert math.isnan(mean_pairwise_distance(rows[:1]))
+    assert mean_pairwise_distance(rows) == pytest.approx(math.hypot(3, 3))
+    assert mean_pairwise_distance(rows, squared=True) == pytest.approx(18)
     from scipy.spatial.distance import pdist
 
     many = np.random.default_rng(0).normal(size=(7, 5))

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from kdbench.metrics.folded import Folded
 from kdbench.metrics.frechet import (
     FEWEST,
     covariance_root,
+    extrapolated,
     frechet_between,
     frechet_distance,
     frechet_from_features,
@@ -18,6 +20,7 @@ from kdbench.metrics.frechet import (
     frechet_of_folds,
 )
 from kdbench.metrics.moments import Moments
+from kdbench.stats import Estimate
 from kdbench.stats.jackknife import folds
 
 WIDTH = 64
@@ -168,6 +171,27 @@ def test_its_interval_covers_the_mean_distance_at_that_n_nineteen_times_in_twent
     assert 0.92 < share < 0.985
 
 
+@pytest.mark.slow
+def test_of_images_of_fixed_classes_stratified_folds_alone_tell_the_distances_spread() -> None:
+    classes, zero, eye = np.tile(np.arange(10), 30), np.zeros(4), 4 * np.eye(4)
+    centres = 3 * normal(10, 4, 1)
+    told: dict[str, list[Estimate]] = {"stratified": [], "plain": []}
+    labels = {"stratified": folds(300, 15, strata=classes), "plain": folds(300, 15)}
+    for seed in range(300):
+        x = centres[classes] + normal(300, 4, seed + 10)
+        for name, own in labels.items():
+            moments = [Moments.of(x[own == fold]) for fold in range(15)]
+            told[name].append(frechet_of_folds(moments, zero, eye).estimate())
+    truth = np.mean([one.value for one in told["plain"]])
+    covered = {
+        name: np.mean([one.low <= truth <= one.high for one in found])
+        for name, found in told.items()
+    }
+    assert 0.92 <= covered["stratified"] <= 0.98 < covered["plain"]
+    widths = {n: np.mean([one.high - one.low for one in f]) for n, f in told.items()}
+    assert widths["plain"] > 1.5 * widths["stratified"]
+
+
 def test_a_paired_difference_is_narrower_than_two_intervals() -> None:
     noise = normal(400, 8, 3)
     teacher, student = noise, noise * 1.05 + 0.02 * normal(400, 8, 4)
@@ -188,13 +212,12 @@ def test_extrapolation_takes_the_bias_of_finite_samples_away() -> None:
     plain = frechet_from_features(x, zero, eye)
     fit = frechet_infinity(x, zero, eye)
     assert plain > 1.5 * truth
-    assert fit.value.value == pytest.approx(truth, rel=0.1)
+    assert fit.height == pytest.approx(truth, rel=0.1)
     assert fit.slope > 0 and fit.error > 0
-    assert fit.value.low < fit.value.value < fit.value.high
     assert list(fit.sizes[[0, -1]]) == [400, 4000]
     again = frechet_infinity(x, zero, eye)
-    assert (again.distances == fit.distances).all()
-    assert (frechet_infinity(x, zero, eye, seed=1).distances != fit.distances)[:-1].all()
+    assert (again.values == fit.values).all()
+    assert (frechet_infinity(x, zero, eye, seed=1).values != fit.values)[:-1].all()
 
 
 def test_the_line_is_least_squares_with_its_textbook_error() -> None:
@@ -202,10 +225,44 @@ def test_the_line_is_least_squares_with_its_textbook_error() -> None:
     import statsmodels.api as sm
 
     fit = frechet_infinity(x, zero, eye)
-    peer = sm.OLS(fit.distances, sm.add_constant(1 / fit.sizes)).fit()
-    assert (fit.value.value, fit.slope) == pytest.approx(tuple(peer.params))
-    assert fit.error == pytest.approx(peer.bse[0])
-    assert (fit.value.low, fit.value.high) == pytest.approx(tuple(peer.conf_int()[0]))
+    peer = sm.OLS(fit.values, sm.add_constant(1 / fit.sizes)).fit()
+    assert (fit.height, fit.slope) == pytest.approx(tuple(peer.params))
+    assert (fit.error, fit.degrees) == pytest.approx((peer.bse[0], peer.df_resid))
+
+
+def _extrapolated(x: np.ndarray, count: int = 20) -> Folded:
+    zero, eye = np.zeros(x.shape[1]), np.eye(x.shape[1])
+    plain = frechet_of_folds(parts(x, count), zero, eye)
+    return extrapolated(frechet_infinity(x, zero, eye), plain)
+
+
+@pytest.mark.slow
+def test_the_extrapolated_distance_covers_another_sample_of_images() -> None:
+    width, found, narrow = 8, [], []
+    truth = width * 0.3**2
+    for seed in range(150):
+        folded = _extrapolated(normal(600, width, seed) * 1.3)
+        whole, line = folded.estimate(), folded.line
+        assert line is not None and whole.value == pytest.approx(line.height)
+        found.append(whole.low <= truth <= whole.high)
+        narrow.append(abs(line.height - truth) <= 2.16 * line.error)
+    assert 0.9 <= np.mean(found) <= 0.99
+    assert np.mean(narrow) < np.mean(found)  # the line's error alone knows of no other images
+
+
+def test_two_extrapolated_distances_are_paired_on_folds_and_draws() -> None:
+    noise = normal(600, 8, 3)
+    student, teacher = _extrapolated(noise * 1.3), _extrapolated(noise * 1.25)
+    apart = student.minus(teacher)
+    paired, alone = apart.estimate(), [one.estimate() for one in (student, teacher)]
+    assert paired.value == pytest.approx(alone[0].value - alone[1].value)
+    assert paired.high - paired.low < 0.6 * np.hypot(*(one.high - one.low for one in alone))
+    assert paired.method == "grouped jackknife (20) and regression in 1/N (15 points)"
+    assert apart.line is not None and apart.line.height == pytest.approx(paired.value)
+    with pytest.raises(ValueError, match="no ratio"):
+        student.over(teacher)
+    with pytest.raises(ValueError, match="can't be paired"):
+        student.minus(_extrapolated(noise[:590]))
 
 
 def test_too_few_samples_are_refused_by_number() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from kdbench.metrics import blocks
 from kdbench.metrics.prdc import expected_coverage, prdc
+from kdbench.stats import mean
 from kdbench.stats.jackknife import folds
 
 NAMES = ("precision", "recall", "density", "coverage")
@@ -100,3 +102,56 @@ def test_what_cannot_be_counted_is_refused() -> None:
         prdc(drawn(20, 1), drawn(12, 2), folds=np.zeros(3, int))
     with pytest.raises(ValueError, match="16 and 8 dimensions"):
         prdc(drawn(20, 1), drawn(20, 2, 8))
+
+
+def near_one(seed: int, real: np.ndarray, share: float) -> np.ndarray:
+    """Images of the real kind, but for a share that lies far off; a plane, so real balls leave no gaps."""
+    rng = np.random.default_rng(seed)
+    drawn_like = real[rng.integers(0, len(real), 250)] + 0.02 * rng.normal(size=(250, 2))
+    return np.where(rng.random((250, 1)) < share, drawn_like, drawn_like + 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.98, 0.03])
+def test_a_precision_near_its_ends_is_covered_nineteen_times_in_twenty(share: float) -> None:
+    real, own = np.random.default_rng(1).normal(size=(120, 2)), folds(250, 20)
+    found = [prdc(real, near_one(seed, real, share), 5, folds=own).precision for seed in range(500)]
+    assert np.mean([one.value for one in found]) == pytest.approx(share, abs=0.005)
+    told = [one.estimate() for one in found]
+    covered = np.mean([one.low <= share <= one.high for one in told])
+    assert 0.92 <= covered <= 0.98
+    jackknifed = [replace(one, share=None).estimate() for one in found]
+    assert np.mean([one.low <= share <= one.high for one in jackknifed]) < covered
+
+
+@pytest.mark.slow
+def test_recall_and_coverage_near_one_are_covered() -> None:
+    real, own = drawn(200, 2, 4), folds(200, 20)
+    found = [prdc(real, drawn(200, seed + 5, 4), 5, folds=own) for seed in range(200)]
+    for name in ("recall", "coverage"):
+        truth = np.mean([getattr(one, name).value for one in found])
+        told = [getattr(one, name).estimate() for one in found]
+        assert truth > 0.96
+        covered = np.mean([one.low <= truth <= one.high for one in told])
+        assert 0.92 <= covered <= 0.995
+        assert all(0 <= one.low <= one.value <= one.high <= 1 for one in told)
+
+
+def test_a_precision_is_wilsons_of_its_images_and_clustered_by_prompt() -> None:
+    real, generated = drawn(120, 1), drawn(100, 2, scale=1.1)
+    found = prdc(real, generated, 5, folds=folds(100, 20))
+    told, peer = found.precision.estimate(), mean(found.real_like.astype(float))
+    assert (told.low, told.high, told.method) == (peer.low, peer.high, "wilson")
+    prompts = np.repeat(np.arange(25), 4)
+    found = prdc(real, generated, 5, folds=folds(100, 20, prompts), clusters=prompts)
+    told, peer = found.precision.estimate(0.9), mean(found.real_like.astype(float), prompts, 0.9)
+    assert (told.low, told.high) == pytest.approx((peer.low, peer.high))
+    assert (told.method, told.n_clusters) == ("wilson (clustered)", 25)
+
+
+def test_all_of_everything_has_a_lower_bound_below_one() -> None:
+    real = drawn(80, 5, 2)
+    found = prdc(real, np.repeat(real, 3, axis=0), 5, folds=folds(240, 20))
+    for name in ("precision", "recall", "coverage"):
+        told = getattr(found, name).estimate()
+        assert told.high == 1 and 0.9 < told.low < told.value == 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from inception_files import write_random_inception
 from kdbench.errors import ModelError
 from kdbench.models.encoders import classifier as classifiers
 from kdbench.models.encoders import inception as inceptions
-from kdbench.models.encoders.catalogue import load_encoder
+from kdbench.models.encoders.catalogue import ENCODERS, encoder_spec
 from kdbench.models.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, normalised
 from kdbench.models.resizing import Resize, dialect
 
@@ -101,12 +102,12 @@ def test_weights_that_would_run_code_are_refused(
 ) -> None:
     torch.save({"fc.bias": Pickled()}, tmp_path / "evil.pth")
     with pytest.raises(ModelError, match=r"evil\.pth"):
-        load_encoder("clean", tmp_path / "evil.pth")
+        encoder_spec("clean", tmp_path / "evil.pth").load()
     assert "this must not run" not in capsys.readouterr().out
 
 
 def test_protocols_are_known_before_weights_are_read(inception: Path) -> None:
-    found = load_encoder("legacy_pytorch", inception)
+    found = encoder_spec("legacy_pytorch", inception).load()
     assert inceptions.protocol(inception, dialect("legacy_pytorch")) == found.protocol()
     assert found.protocol()["normalise"] == "x / 127.5 - 1"
     clean = inceptions.protocol(inception, dialect("clean"))
@@ -189,7 +190,7 @@ def classifier(tmp_path: Path) -> Path:
 def test_a_classifiers_features_are_what_its_last_layer_takes_in(classifier: Path) -> None:
     from transformers import ResNetForImageClassification
 
-    encoder = load_encoder("classifier", classifier)
+    encoder = encoder_spec("classifier", classifier).load()
     assert (encoder.dimension, encoder.resize) == (12, Resize(32, "bilinear"))
     x = pixels(3, 32)
     found = encoder.encode(x)
@@ -206,10 +207,10 @@ def test_a_classifier_that_does_not_say_how_it_sees_is_refused(classifier: Path)
     place = classifier / "preprocessor_config.json"
     place.write_text(place.read_text().replace('"height": 32', '"height": 48'))
     with pytest.raises(ModelError, match="resized to a square"):
-        load_encoder("classifier", classifier)
+        encoder_spec("classifier", classifier).load()
     place.unlink()
     with pytest.raises(ModelError, match=r"no preprocessor_config\.json"):
-        load_encoder("classifier", classifier)
+        encoder_spec("classifier", classifier).load()
 
 
 def test_the_squared_distance_of_embeddings_is_torchmetrics_lpips(tmp_path: Path) -> None:
@@ -250,7 +251,7 @@ def test_no_digits_are_lost_to_tf32_while_encoding_and_settings_come_back(incept
     with exact():
         seen.append(torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)
     assert seen == [False] and torch.backends.cudnn.allow_tf32 == before
-    encoder = load_encoder("clean", inception)
+    encoder = encoder_spec("clean", inception).load()
     encoder._network.register_forward_pre_hook(
         lambda *_: seen.append(torch.backends.cudnn.allow_tf32)
     )
@@ -262,10 +263,18 @@ def test_an_unknown_encoder_and_missing_weights_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ModelError, match="did you mean 'legacy_pytorch'"):
-        load_encoder("legacy-pytorch", tmp_path)
+        encoder_spec("legacy-pytorch", tmp_path).load()
     with pytest.raises(ModelError, match="name its folder"):
-        load_encoder("classifier")
+        encoder_spec("classifier").load()
     monkeypatch.setenv("KDBENCH_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("KDBENCH_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match="kdbench weights fetch inception-torchscript"):
-        load_encoder("clean")
+        encoder_spec("clean").load()
+
+
+def test_the_command_that_makes_references_names_every_encoder() -> None:
+    from kdbench.commands.reference import make
+
+    hints = get_type_hints(make, include_extras=True)["encoder"]
+    (option,) = hints.__metadata__
+    assert sorted(re.findall(r"[\w-]+", option.help.replace(" or ", " "))) == sorted(ENCODERS)

@@ -85,8 +85,28 @@ def test_a_record_covers_what_it_has_measured():
     assert not covers(11, total=None, covered=10)
     assert covers(11, total=10, covered=10)
     assert not covers(5, total=10, covered=10, status="failed")
-    assert not covers(5, total=10, covered=10, summary={"f1": {}})
-    assert covers(10, total=10, covered=10, summary={"f1": {}})
+
+
+def test_a_record_keeps_what_was_summarised_of_every_number_of_leading_items():
+    ten, five = {"f1": {"value": 0.1}}, {"f1": {"value": 0.5}}
+    record = CellRecord("k", {}, status="done", total=10, covered=10, summaries={"10": ten})
+    assert record.covers(None) and record.covers(10) and record.covers(99)
+    assert record.holds(5) and not record.covers(5)
+    assert record.summary(None) == record.summary(99) == ten and record.summary(5) == {}
+    both = CellRecord("k", {}, status="done", covered=10, summaries={"10": ten, "5": five})
+    assert both.covers(5) and both.summary(5) == five and both.summary(10) == ten
+    assert not both.covers(None)
+
+
+def test_a_summary_from_before_limits_had_their_own_is_that_of_all_that_was_covered(tmp_path):
+    cell = CellStore(tmp_path)
+    cell.write_record(CellRecord("k", {}, status="done", covered=7))
+    path = tmp_path / "cell.json"
+    old = json.loads(path.read_text())
+    del old["summaries"]
+    path.write_text(json.dumps(old | {"summary": {"f1": {"value": 0.5}}}))
+    assert cell.record().summary(7) == {"f1": {"value": 0.5}}
+    assert cell.record().covers(7) and not cell.record().covers(6)
 
 
 def test_a_record_of_a_newer_schema_is_refused(tmp_path):

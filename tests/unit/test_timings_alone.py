@@ -22,6 +22,10 @@ class Cell:
     timing: bool = False
     subject: Subject = field(default_factory=lambda: Subject(model="m"))
 
+    @property
+    def loads(self) -> tuple[str, ...]:
+        return self.subject.models
+
 
 def test_timings_wait_until_no_other_worker_computes() -> None:
     cells: list[Any] = [Cell("a"), Cell("b", True), Cell("c"), Cell("d", True)]

@@ -252,6 +252,17 @@ def test_the_command_lists_fetches_and_finds(server: Server) -> None:
     assert "here" in run.invoke(app, ["weights", "list"]).stdout
 
 
+def test_a_licence_is_told_with_the_document_that_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Weight("read", "a test", "r.pt", "MIT", url="u", licence_from="its README")
+    unread = Weight("unread", "a test", "u.pt", "MIT", url="u")
+    monkeypatch.setattr(manifest, "known", lambda: {"read": read, "unread": unread})
+    lines = CliRunner().invoke(app, ["weights", "list"]).stdout.splitlines()
+    assert "MIT (its README)" in lines[0] and "MIT (unverified)" in lines[1]
+    assert lines[2].startswith("unverified: no document")
+    told = json.loads(CliRunner().invoke(app, ["weights", "list", "--json"]).stdout)
+    assert [one["licence_from"] for one in told] == ["its README", ""]
+
+
 def test_the_command_knows_wrong_names_before_it_fetches_anything(server: Server) -> None:
     done = CliRunner().invoke(app, ["weights", "fetch", "pinned", "unpined"])
     assert isinstance(done.exception, ModelError) and done.exception.exit_code == 3

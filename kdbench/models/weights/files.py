@@ -81,7 +81,7 @@ def download(name: str) -> list[Download]:
         + (" with its repository's other files" if weight.hub else "")
         + ("" if placed_by_hand() else "; KDBENCH_WEIGHTS may name another folder")
     )
-    return [Download(f"weights {name} ({weight.licence})", weight.size, by_hand)]
+    return [Download(f"weights {name}, {weight.licence_told}", weight.size, by_hand)]
 
 
 def fetch(name: str) -> Path:

@@ -24,7 +24,8 @@ class Weight:
     """One entry: a single file with an address, or a repository of the hub whose `file` holds the weights.
 
     `sha256` is that of `file`; where nobody has published it for certain it is None, and `begins` may
-    hold its first digits. `size` is in bytes, None where unknown.
+    hold its first digits. `size` is in bytes, None where unknown. `licence_from` names the document that
+    says the `licence` of these files; it is empty where none was read, as where only the code's was.
     """
 
     name: str
@@ -36,6 +37,12 @@ class Weight:
     sha256: str | None = None
     begins: str = ""
     size: int | None = None
+    licence_from: str = ""
+
+    @property
+    def licence_told(self) -> str:
+        """The licence, and what stands behind the word."""
+        return f"{self.licence} ({self.licence_from or 'unverified'})"
 
     @property
     def repository(self) -> HubRef | None:

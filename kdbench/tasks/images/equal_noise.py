@@ -1,7 +1,8 @@
 """The task `equal_noise`: does the student draw what its teacher draws from the same noise?
 
-Both are asked the same prompts with the same seeds, in one walk. A few hundred prompts suffice: distances are
-means over images, unlike those of whole sets.
+Both are asked the same prompts with the same seeds. What the teacher draws is a cell of its own
+(`equal_noise.images`), so a teacher of many steps is asked once for all its students. A few hundred prompts
+suffice: distances are means over images, unlike those of whole sets.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from pydantic import Field
 
 from kdbench.models import weights
 from kdbench.models.adapter import Download
+from kdbench.models.encoders.catalogue import OWN, EncoderSpec, encoder_spec
 from kdbench.models.protocols import GENERATE_IMAGES
 from kdbench.registry import task
 from kdbench.results.sample import Sample
 from kdbench.tasks.images import gallery
 from kdbench.tasks.images.conditions import ConditionParams, Conditions, described
-from kdbench.tasks.images.encoders import OWN, EncoderSpec, device, encoder_spec
+from kdbench.tasks.images.drawn import DrawnImages, drawn
 from kdbench.tasks.task import Context, Item, Metric, PairTask
 
 if TYPE_CHECKING:
@@ -51,9 +53,10 @@ class EqualNoiseParams(ConditionParams):
 
 @task("equal_noise")
 class EqualNoise(PairTask):
-    """Generates with both models, so a teacher of many steps is asked again for every student."""
+    """The student draws, and is held against what its teacher has drawn; the teacher is not loaded."""
 
     version = 1
+    needs_teacher = False
     about = (
         "distance of a student's images from its teacher's at equal noise: PSNR, features, LPIPS"
     )
@@ -83,6 +86,10 @@ class EqualNoise(PairTask):
 
     def verbs(self) -> frozenset[str]:
         return frozenset({GENERATE_IMAGES})
+
+    def basis(self) -> DrawnImages:
+        own = {name: getattr(self.params, name) for name in ConditionParams.model_fields}
+        return DrawnImages(ConditionParams(**own), self.folder)
 
     def metrics(self) -> list[Metric]:
         found = [_PSNR, _SAME, *map(_cosine, self._encoders)]
@@ -124,9 +131,14 @@ class EqualNoise(PairTask):
 
         requests = self.conditions.requests(items, context)
         prompts = [request.prompt for request in requests]
-        theirs = teacher.generate_images(requests)
-        drawn = student.generate_images(requests)
-        ours = [_fitted(image, other) for image, other in zip(drawn, theirs, strict=True)]
+        assert context.basis_artifacts is not None
+        theirs = [
+            image
+            for item in items
+            for image in drawn(context.basis_artifacts, context.basis[item.id])
+        ]
+        own = student.generate_images(requests)
+        ours = [_fitted(image, other) for image, other in zip(own, theirs, strict=True)]
         columns: dict[str, list[float]] = {
             "psnr": [min(MOST_DB, psnr(t, s)) for t, s in zip(theirs, ours, strict=True)],
             "identical": [float((t == s).all()) for t, s in zip(theirs, ours, strict=True)],
@@ -142,7 +154,7 @@ class EqualNoise(PairTask):
         return [
             self._sample(
                 item, student.steps, {k: v[i * each : (i + 1) * each] for k, v in columns.items()},
-                theirs[i * each : (i + 1) * each], drawn[i * each : (i + 1) * each],
+                theirs[i * each : (i + 1) * each], own[i * each : (i + 1) * each],
             )
             for i, item in enumerate(items)
         ]  # fmt: skip
@@ -155,11 +167,13 @@ class EqualNoise(PairTask):
     def _encoders(self) -> dict[str, EncoderSpec]:
         own = self.folder / self.params.encoder if self.params.encoder else None
         names = [*self.params.features, *([OWN] if own and OWN not in self.params.features else [])]
-        return {name: encoder_spec(name, own) for name in names}
+        return {name: encoder_spec(name, own if name == OWN else None) for name in names}
 
     @cached_property
     def _look(self) -> OnePass:
-        where = device()
+        from kdbench.models.loading import torch_device
+
+        where = torch_device("auto")
         encoders: dict[str, Any] = {n: spec.load(where) for n, spec in self._encoders.items()}
         if self.params.lpips:
             from kdbench.models.encoders.lpips import LpipsEncoder

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from kdbench.models.image_files import png
+from kdbench.errors import ModelError
+from kdbench.models.image_files import decoded, png
 from kdbench.models.images import Image
 from kdbench.results.files import writing
 
+_FOLDER = "images"
 SIDE = 128
 """Pixels of a small image's longer side, at most."""
 
@@ -35,11 +37,27 @@ def digest(image: Image) -> str:
 
 def spill(folder: Path, places: Sequence[int], images: Sequence[Image]) -> None:
     """Write images as PNG files, lossless, named by their places in the task."""
-    target = folder / "images"
+    target = folder / _FOLDER
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
         for place, image in zip(places, images, strict=True):
-            with (target / f"{place:06d}.png").open("wb") as file:
+            with _file(folder, place).open("wb") as file:
                 file.write(png(image))
                 file.flush()
                 os.fsync(file.fileno())
+
+
+def spilled(folder: Path, places: Sequence[int]) -> list[Image]:
+    """Images that `spill` wrote; `ModelError` names one that is missing or damaged."""
+    found = []
+    for place in places:
+        path = _file(folder, place)
+        try:
+            found.append(decoded(path.read_bytes(), str(path)))
+        except OSError as error:
+            raise ModelError(f"{path}: {error.strerror}; put it back") from error
+    return found
+
+
+def _file(folder: Path, place: int) -> Path:
+    return folder / _FOLDER / f"{place:06d}.png"

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdbench.errors import TaskError, did_you_mean
+from kdbench.models.encoders.catalogue import INCEPTIONS
 from kdbench.models.judges import JUDGES, JudgeSpec
 from kdbench.tasks.aggregate import OWN as WHOLE
-from kdbench.tasks.images.encoders import INCEPTIONS
 from kdbench.tasks.task import Metric
 
 _NAME = re.compile(r"([\w.-]+)(?:\[([\w.-]+)\])?\Z")

@@ -13,17 +13,20 @@ from pydantic import Field
 
 from kdbench.errors import TaskError
 from kdbench.models.adapter import Download
+from kdbench.models.encoders.catalogue import OWN, EncoderSpec, encoder_spec
 from kdbench.models.protocols import GENERATE_IMAGES
 from kdbench.registry import task
 from kdbench.results.sample import Sample
 from kdbench.tasks.images import gallery
 from kdbench.tasks.images.conditions import ConditionParams, Conditions, described
-from kdbench.tasks.images.encoders import OWN, EncoderSpec, device, encoder_spec
 from kdbench.tasks.images.metrics import KINDS, Asked, parsed
 from kdbench.tasks.images.references import References
 from kdbench.tasks.task import Context, Item, Metric, ModelTask, Summary
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from kdbench.models.images import Image
     from kdbench.models.judges import JudgeSpec
     from kdbench.models.reference import Reference
@@ -62,7 +65,7 @@ class ImagesParams(ConditionParams):
 class Images(ModelTask):
     """Each image is made or decoded once, resized once for each dialect, and seen once by each network."""
 
-    version = 1
+    version = 2
     about = "generated images: Frechet and kernel distances, precision and recall, CMMD, CLIPScore, diversity"
     source = "kdbench; dialects of clean-fid, pytorch-fid, torch-fidelity, prdc, CMMD, CLIPScore"
     Params = ImagesParams
@@ -161,21 +164,30 @@ class Images(ModelTask):
 
     def summarise(self, samples: Sequence[Sample], context: Context) -> Mapping[str, Summary]:
         from kdbench.tasks.images.feature_store import FeatureStore
-        from kdbench.tasks.images.set_scores import FeatureSet, labels_of, score
+        from kdbench.tasks.images.set_scores import FeatureSet, score
 
         assert context.artifacts is not None
         places = [place for sample in samples for place in self._places(sample.index)]
         clusters = [sample.cluster for sample in samples for _ in range(self.params.per_prompt)]
-        labels, count = labels_of(clusters), len(set(clusters))
+        labels = self.folds(samples)
         found: dict[str, Summary] = {}
         for name, asked in self._whole.items():
             encoder = self._look.encoders[name]
             rows = FeatureStore(context.artifacts, name, encoder.dimension).read(places)
             reference = self._reference(name) if any(a.kind.reference for a in asked) else None
-            given = FeatureSet(rows, labels, count, reference)
+            given = FeatureSet(rows, labels, clusters, reference)
             for one in asked:
                 found |= score(one, given)
         return found
+
+    def folds(self, samples: Sequence[Sample]) -> NDArray[np.intp]:
+        """The fold of each image of `samples`: by prompts, or every class alike in each."""
+        from kdbench.tasks.images.set_scores import folds_of
+
+        images = [sample for sample in samples for _ in range(self.params.per_prompt)]
+        # a sample shows its class as its prompt
+        classes = [sample.prompt for sample in images] if self.params.labels else None
+        return folds_of([sample.cluster for sample in images], classes)
 
     def so_far(self, context: Context) -> dict[str, float]:
         """Frechet distances of the images that are there, and nothing where they are too few."""
@@ -239,7 +251,8 @@ class Images(ModelTask):
     @cached_property
     def _encoders(self) -> dict[str, EncoderSpec]:
         own = self.folder / self.params.encoder if self.params.encoder else None
-        return {one.encoder: encoder_spec(one.encoder, own) for one in self._asked[0]}
+        names = [one.encoder for one in self._asked[0]]
+        return {name: encoder_spec(name, own if name == OWN else None) for name in names}
 
     @cached_property
     def _reference_digests(self) -> dict[str, str]:
@@ -248,7 +261,9 @@ class Images(ModelTask):
 
     @cached_property
     def _look(self) -> OnePass:
-        where = device()
+        from kdbench.models.loading import torch_device
+
+        where = torch_device("auto")
         encoders = {name: spec.load(where) for name, spec in self._encoders.items()}
         judges = {spec.name: spec.load(where) for spec in self._asked[1]}
         from kdbench.tasks.images.one_pass import OnePass

@@ -1,11 +1,12 @@
 """From the features of a whole set to its scores, each with what it is without every fold.
 
-Folds are made of prompts and seeded, so teacher and student, who are asked the same prompts, share them and
-their difference is paired.
+Folds are made of prompts, or of each class alike, and seeded: teacher and student, who are asked the same,
+share them and their difference is paired.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,23 +24,46 @@ if TYPE_CHECKING:
     from kdbench.metrics.moments import Moments
     from kdbench.models.reference import Reference
 
-FOLDS = 20
+FOLDS, FEWEST_FOLDS = 20, 10
 POINTS = 15
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features (N, d) of a set of images, the folds they fall into (N,), and the reference, if any."""
+    """Features (N, d) of a set of images, the folds they fall into (N,), and the reference, if any.
+
+    `clusters` (N,) says which images share a prompt.
+    """
 
     features: Features
     labels: NDArray[np.intp]
-    clusters: int
+    clusters: Sequence[Any]
     reference: Reference | None
     confidence: float = 0.95
 
     @property
     def folds(self) -> int:
         return int(self.labels.max()) + 1
+
+    @cached_property
+    def prompts(self) -> int:
+        return len(set(self.clusters))
+
+    @cached_property
+    def frechet(self) -> Folded:
+        """The Frechet distance, which its extrapolation rests on, too."""
+        from kdbench.metrics.frechet import frechet_from_features, frechet_of_folds
+
+        mean, covariance = self.gaussian
+        count, width = self.features.shape
+        if count > width:
+            return frechet_of_folds(self.moments(), mean, covariance, self.root, self.prompts)
+
+        def distance(rows: Features) -> float:
+            return frechet_from_features(rows, mean, covariance)
+
+        return _leaving_out(distance, self)
 
     @cached_property
     def gaussian(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -80,54 +104,35 @@ def score(asked: Asked, given: FeatureSet) -> dict[str, Summary]:
 
 
 def _frechet(given: FeatureSet) -> list[Summary]:
-    from kdbench.metrics.frechet import frechet_from_features, frechet_of_folds
-
-    mean, covariance = given.gaussian
-    count, width = given.features.shape
-    if count > width:
-        parts = given.moments()
-        return [
-            _folded(frechet_of_folds(parts, mean, covariance, given.root, given.clusters), given)
-        ]
-
-    def distance(rows: Features) -> float:
-        return frechet_from_features(rows, mean, covariance)
-
-    return [_folded(_leaving_out(distance, given), given)]
+    return [_folded(given.frechet, given)]
 
 
 def _infinity(given: FeatureSet) -> list[Summary]:
-    from kdbench.metrics.frechet import frechet_infinity
+    from kdbench.metrics.frechet import extrapolated, frechet_infinity
 
-    mean, covariance = given.gaussian
-    fit = frechet_infinity(
-        given.features, mean, covariance, POINTS, root=given.root, confidence=given.confidence
-    )
-    details = {
-        "sizes": fit.sizes.tolist(), "distances": fit.distances.tolist(),
-        "slope": fit.slope, "error": fit.error,
-    }  # fmt: skip
-    return [Summary(fit.value, details=details)]
+    line = frechet_infinity(given.features, *given.gaussian, POINTS, root=given.root)
+    return [_folded(extrapolated(line, given.frechet), given, {"slope": line.slope})]
 
 
 def _kernel(given: FeatureSet) -> list[Summary]:
     from kdbench.metrics.kid import kernel_sums
 
     assert given.reference is not None
-    sums = kernel_sums(given.features, given.reference.rows(), given.labels)
-    count = len(given.features)
-    return [_folded(Folded(sums.value, sums.without_generated(), count, given.clusters), given)]
+    real = given.reference.rows()
+    sums = kernel_sums(given.features, real, given.labels, folds_of(range(len(real))))
+    return [_folded(sums.folded(given.prompts), given)]
 
 
 def _subsets(given: FeatureSet) -> list[Summary]:
     from kdbench.metrics.kid import kid_subsets
-    from kdbench.stats import Estimate
 
     assert given.reference is not None
-    value, spread = kid_subsets(given.features, given.reference.rows())
-    method = f"none: 100 subsets overlap (their deviation {spread:.3g} is no standard error)"
-    n = len(given.features)
-    return [Summary(Estimate(value, float("nan"), float("nan"), method, n, given.clusters))]
+    real = given.reference.rows()
+    found = kid_subsets(
+        given.features, real, groups=given.labels, reference_groups=folds_of(range(len(real))),
+        clusters=given.prompts,
+    )  # fmt: skip
+    return [_folded(found.folded, given, {"deviation": found.deviation})]
 
 
 def _prdc(k: int, inclusive: bool) -> Callable[[FeatureSet], list[Summary]]:
@@ -156,14 +161,28 @@ def _cmmd(given: FeatureSet) -> list[Summary]:
     assert given.reference is not None
     if given.reference.features is None:
         return [Summary(None, reason=_NO_EMBEDDINGS)]
-    real = Moments.of(normalised(given.reference.rows()))
-    return [_folded(cmmd_of_folds(given.moments(normalised=True), real, given.clusters), given)]
+    rows = given.reference.rows()
+    real = Moments(rows.shape[1])
+    for _, part in in_chunks(rows):
+        real.add(normalised(part))
+    return [_folded(cmmd_of_folds(given.moments(normalised=True), real, given.prompts), given)]
 
 
 def _vendi(given: FeatureSet) -> list[Summary]:
-    from kdbench.metrics.vendi import vendi_score
+    from kdbench.metrics.moments import Moments
+    from kdbench.metrics.vendi import vendi_of_moment, vendi_score
 
-    return [_folded(_leaving_out(vendi_score, given), given)]
+    count, width = given.features.shape
+    if count <= width:
+        return [_folded(_leaving_out(vendi_score, given), given)]
+
+    def of(moments: Moments) -> float:
+        return vendi_of_moment(moments.second_moment, moments.count)
+
+    parts = given.moments(normalised=True)
+    whole = Moments.merged(parts)
+    without = np.array([of(whole.without(part)) for part in parts])
+    return [_folded(Folded(of(whole), without, count, given.prompts), given)]
 
 
 _SCORES: Mapping[str, Callable[[FeatureSet], list[Summary]]] = {
@@ -189,15 +208,30 @@ def of_prompt(asked: Asked, rows: Features) -> float:
 def _leaving_out(statistic: Callable[[Features], float], given: FeatureSet) -> Folded:
     without = [statistic(given.features[given.labels != fold]) for fold in range(given.folds)]
     count = len(given.features)
-    return Folded(statistic(given.features), np.array(without), count, given.clusters)
+    return Folded(statistic(given.features), np.array(without), count, given.prompts)
 
 
-def _folded(found: Folded, given: FeatureSet) -> Summary:
-    return Summary(found.estimate(given.confidence), tuple(float(v) for v in found.without))
+def _folded(found: Folded, given: FeatureSet, details: Mapping[str, Any] = _NOTHING) -> Summary:
+    return Summary(found.estimate(given.confidence), found, details)
 
 
-def labels_of(clusters: Sequence[Any]) -> NDArray[np.intp]:
-    """The fold of each image, whole prompts together; the same prompts fall into the same folds."""
+def folds_of(clusters: Sequence[Any], strata: Sequence[Any] | None = None) -> NDArray[np.intp]:
+    """The fold of each image; the same prompts (or numbers of images) fall into the same folds.
+
+    Prompts are a sample of what could be asked, so all images of a prompt lie in one fold: leaving out folds
+    tells how the number varies with other prompts, too. Classes (`strata`) are all that can be asked, each in
+    its share by design, and have many images: every fold has each class in that share, so the number without
+    a fold is one of the same classes. There are as many folds, up to `FOLDS`, as divide a class; where none
+    from `FEWEST_FOLDS` on does, shares differ by one sample of a class, and intervals are a little too wide.
+    """
     from kdbench.stats.jackknife import folds
 
-    return folds(len(clusters), FOLDS, clusters)
+    count = FOLDS if strata is None else _dividing(clusters, strata)
+    return folds(len(clusters), count, clusters, strata=strata)
+
+
+def _dividing(clusters: Sequence[Any], strata: Sequence[Any]) -> int:
+    """The most folds that each class's samples can be dealt to in equal numbers; `FOLDS` where none can."""
+    sizes = set(Counter(dict(zip(clusters, strata, strict=True)).values()).values())
+    counts = range(FOLDS, FEWEST_FOLDS - 1, -1)
+    return next((one for one in counts if not any(size % one for size in sizes)), FOLDS)

@@ -23,8 +23,8 @@ def data(given: PanelInput) -> Any:
 
 def _fit(given: PanelInput, role: str, name: str) -> dict[str, Any] | None:
     held = given.summaries.get(role, {}).get(name, {})
-    details = held.get("details") or {}
-    sizes, distances = details.get("sizes"), details.get("distances")
+    line, details = held.get("line") or {}, held.get("details") or {}
+    sizes, distances = line.get("sizes"), line.get("values")
     numbers = [held.get(key) for key in ("value", "low", "high")] + [details.get("slope")]
     if not sizes or not distances or len(sizes) != len(distances):
         return None
