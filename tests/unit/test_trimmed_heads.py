@@ -27,7 +27,9 @@ from kdbench.models.warping import Warp
 from kdbench.results.store import Store
 from kdbench.run.plan import make_plan
 from kdbench.suite import load_suite
-from kdbench.tasks.speculative.replay import note_of
+from kdbench.tasks.speculative.loop import LoopParams, SpeculativeLoop
+from kdbench.tasks.speculative.replay import ReplayParams, SpeculativeReplay, note_of
+from kdbench.tasks.task import Context
 
 KEPT = [int(token) for token in np.random.default_rng(0).permutation(400)[:250]]
 """Tokens of the trimmed head, in no order."""
@@ -160,6 +162,24 @@ def test_rows_say_how_many_tokens_the_draft_proposes(load: Callable[..., Any]) -
     target, trimmed = load("target"), load("trimmed", "ids.safetensors")
     assert "the draft proposes 250 of the target's 400 tokens" in note_of(target, trimmed)
     assert note_of(target, load("draft")) == ""
+
+
+def test_both_tasks_on_drafts_measure_it(load: Callable[..., Any], tmp_path: Path) -> None:
+    target, trimmed = load("target"), load("trimmed", "ids.safetensors")
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in TEXTS[:2]))
+    asked = {"prompts": "p.jsonl", "temperature": [0.0], "max_new_tokens": LENGTH, "gamma": [3]}
+    replay = SpeculativeReplay(ReplayParams(**asked), tmp_path)
+    loop = SpeculativeLoop(LoopParams(**asked, rounds=1), tmp_path)
+    basis, items = replay.basis(), replay.items(None)
+    assert basis is not None
+    written = basis.measure(target, items, Context(0))
+    context = Context(0, {sample.id: sample for sample in written})
+    replayed = replay.measure(target, trimmed, items, context)
+    looped = loop.measure(target, trimmed, items, context)
+    for one, other in zip(replayed, looped, strict=True):
+        assert "proposes 250 of the target's 400" in one.extra["notes"]["tau@3"][0]
+        assert other.scores["tau@3"] == other.scores["assisted_tau@3"] == one.scores["tau@3"]
+        assert other.scores["lossless@3"] == 1 and "speedup@3" in other.scores
 
 
 # what is refused
