@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +106,14 @@ def _model(
         options["device_map"] = {"": device}
     if trimmed:  # a head of its own size follows; here the model's has that of its vocabulary
         options |= {"ignore_mismatched_sizes": True, "tie_word_embeddings": False}
-    model, report = _loading(
-        "model", folder, settings, lambda: AutoModelForCausalLM.from_pretrained(folder, **options)
-    )
+    # the library would say that the head was filled at random, which does not last
+    with _silent("transformers.modeling_utils") if trimmed else nullcontext():
+        model, report = _loading(
+            "model",
+            folder,
+            settings,
+            lambda: AutoModelForCausalLM.from_pretrained(folder, **options),
+        )
     head = {WEIGHT, BIAS} if trimmed else set()
     missing = sorted(set(report["missing_keys"]) - head)
     odd = sorted({key for key, *_ in report["mismatched_keys"]} - head)
@@ -121,6 +129,18 @@ def _model(
             "to it"
         )
     return model
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """No warnings of the logger `name` while the block lasts."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _merged(model: Any, folder: Path) -> Any:
