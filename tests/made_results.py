@@ -6,7 +6,7 @@ import csv
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from kdbench.results.published import Published
 from kdbench.results.sample import Sample
 from kdbench.results.store import SCHEMA
 from kdbench.results.table import to_csv
+from kdbench.run.publish import CELL_FIELDS
 from kdbench.run.rows import CellView, Header, Pair, table_rows
 from kdbench.tasks.task import Metric
 
@@ -66,33 +67,73 @@ def publish(
     """Write metrics.csv, run.json and samples of a run in which `students` are right so often."""
     students = students or {"good": 0.8, "poor": 0.4}
     rates = {teacher: 0.9, **students}
+    cells = [
+        MadeCell(
+            task, task_name, [ACC],
+            (samples or {}).get((task, model)) or samples_of(task, model, n, rate),
+            model=model, reason="the weights are damaged" if (task, model) in failed else "",
+        )
+        for task in tasks
+        for model, rate in rates.items()
+    ]  # fmt: skip
+    return publish_cells(
+        folder, cells, suite, teacher, list(students), started, hardware, protocol, record
+    )
+
+
+@dataclass(frozen=True)
+class MadeCell:
+    """One task on `model`, or on the pair of `student` where there is none; with a `reason` it failed."""
+
+    label: str
+    task: str
+    metrics: Sequence[Metric]
+    samples: list[Sample]
+    model: str = ""
+    student: str = ""
+    reason: str = ""
+    summary: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    timed: bool = False
+
+
+def publish_cells(
+    folder: Path,
+    made: Sequence[MadeCell],
+    suite: str = "made",
+    teacher: str = "teacher",
+    students: Sequence[str] = ("good", "poor"),
+    started: str = "2026-01-01T00:00:00+00:00",
+    hardware: str = "Abacus x2",
+    protocol: str = "harness=made 1",
+    record: Mapping[str, Any] | None = None,
+) -> Published:
+    """Write metrics.csv, run.json and samples of a run with the cells `made`."""
     views, cells = [], []
     target = Published(folder)
-    for task in tasks:
-        for model, rate in rates.items():
-            own = (samples or {}).get((task, model)) or samples_of(task, model, n, rate)
-            broken = (task, model) in failed
-            key = sha256(f"{task}:{model}:{started}".encode()).hexdigest()[:32]
-            view = CellView(
-                label=task, group=None, protocol=protocol, metrics=[ACC], model=model, teacher="",
-                student="", key=key, status="failed" if broken else "done",
-                reason="the weights are damaged" if broken else "", hardware=hardware,
-                finished=started, kdbench="0.1.0", summary={}, read=lambda own=own: own,
-            )  # fmt: skip
-            views.append(view)
-            name = f"cell-{key[:12]}"
-            if not broken:
-                target.write_samples(name, own)
-            cells.append({
-                "label": task, "group": None, "protocol": protocol, "model": model, "teacher": "",
-                "student": "", "key": key, "status": view.status, "reason": view.reason,
-                "hardware": hardware, "finished": started, "kdbench": "0.1.0", "summary": {},
-                "metrics": [asdict(ACC)], "samples": name, "limit": None, "seconds": {"measure": 1.0},
-                "ingredients": {
-                    "task": task_name, "data": f"sha256:{task}",
-                    "models": {"model": {"weights": sha256(model.encode()).hexdigest()}},
-                },
-            })  # fmt: skip
+    for one in made:
+        subject = one.model or f"{one.student} of {teacher}"
+        key = sha256(f"{one.label}:{subject}:{started}".encode()).hexdigest()[:32]
+        view = CellView(
+            label=one.label, group=None, protocol=protocol, metrics=list(one.metrics), model=one.model,
+            teacher="" if one.model else teacher, student=one.student, key=key,
+            status="failed" if one.reason else "done", reason=one.reason, hardware=hardware,
+            finished=started, kdbench="0.1.0", summary={k: dict(v) for k, v in one.summary.items()},
+            read=lambda own=one.samples: own,
+        )  # fmt: skip
+        views.append(view)
+        name = f"cell-{key[:12]}"
+        if not one.reason:
+            target.write_samples(name, one.samples)
+        cells.append({
+            **{part: getattr(view, part) for part in CELL_FIELDS},
+            "metrics": [asdict(metric) for metric in one.metrics], "samples": name, "limit": None,
+            "seconds": {"measure": 1.0},
+            "ingredients": {
+                "task": one.task, "data": f"sha256:{one.label}",
+                "models": {"model": {"weights": sha256(subject.encode()).hexdigest()}},
+                **({"hardware": hardware} if one.timed else {}),
+            },
+        })  # fmt: skip
     pairs = [Pair(name, teacher, name, f"method of {name}", None) for name in students]
     header = Header(suite, 0, 0.95, pairs)
     target.write_table(to_csv(table_rows(header, views)))
@@ -108,7 +149,7 @@ def publish(
         "packages": {"torch": "2.0"}, "determinism": {}, "header": asdict(header),
         "models": {
             model: {"adapter": "made", "parameters": 10**6 * number, "weight_bytes": 4 * 10**6}
-            for number, model in enumerate(rates, start=1)
+            for number, model in enumerate([teacher, *students], start=1)
         },
         "cells": cells, **(record or {}),
     })  # fmt: skip

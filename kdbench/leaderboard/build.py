@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from kdbench import __version__
-from kdbench.errors import StoreError
+from kdbench.errors import StoreError, UnknownNameError
 from kdbench.leaderboard import (
     assets,
     badges,
     claims,
     coverage,
     entries,
+    families,
     history,
     pairs,
     panels,
@@ -29,6 +30,7 @@ from kdbench.leaderboard.data_files import MARKER, DataFiles, new_site
 from kdbench.leaderboard.folders import Found, find
 from kdbench.leaderboard.lookup import Lookup
 from kdbench.leaderboard.merge import merge
+from kdbench.registry import tasks
 from kdbench.results.table import to_csv, to_json
 
 SCHEMA = 1
@@ -66,6 +68,10 @@ def build(places: Sequence[str], out: Path, title: str = "kdbench") -> Built:
 def _write(site: DataFiles, found: Found, out: Path, title: str) -> Built:
     for fault in found.faults:
         site.notice(fault)
+    try:
+        tasks.names()
+    except UnknownNameError as error:  # a broken plugin costs its own tasks' panels and headlines
+        site.notice(str(error))
     published = claims.read_all(found.claims, site)
     merged = merge(found.runs)
     for notice in merged.notices:
@@ -129,17 +135,13 @@ def _description(
     n_pairs: int,
     n_rows: int,
 ) -> dict[str, Any]:
-    families = dict.fromkeys(entry.family for entry in everything)
     return {
         "schema": SCHEMA,
         "title": title,
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
         "kdbench": __version__,
         "notices": [{"level": "warning", "text": text} for text in site.notices],
-        "families": [
-            {"name": name, "title": name[:1].upper() + name[1:], "about": f"Tasks named {name}/…"}
-            for name in families
-        ],
+        "families": families.described(lookups, everything),
         "columns": COLUMNS,
         "rule": entries.RULE,
         "n_entries": len(everything),

@@ -9,11 +9,15 @@ from typing import Any
 def _column(
     key: str, title: str, about: str, kind: str, unit: str = "", better: str = "", **more: Any
 ) -> dict[str, Any]:
+    """`home` are beginnings of the families that show it unasked (None: all), `away` of those without it."""
     return {
         "key": key, "title": title, "short": title, "about": about, "kind": kind, "unit": unit,
-        "better": better, "families": [], "shown": True, **more,
+        "better": better, "families": [], "shown": True, "home": None, "away": None, **more,
     }  # fmt: skip
 
+
+DRAFTS = "speculative."
+"""Beginning of the families in which a student drafts for its teacher."""
 
 COLUMNS = [
     _column("rank", "Rank", "Places that the data leaves open for this student", "rank"),
@@ -28,12 +32,12 @@ COLUMNS = [
     _column("gain", "Gain", "Student - the baseline trained without distillation", "interval", "",
             "higher", reference=0),
     _column("speedup", "Speed-up", "Time of the teacher / time of the student, interleaved", "interval",
-            "ratio", "higher", reference=1),
+            "ratio", "higher", reference=1, away=[DRAFTS]),
     _column("acceptance", "Acceptance", "Share of drafted tokens that the target accepts", "interval",
-            "fraction", "higher"),
+            "fraction", "higher", home=[DRAFTS]),
     _column("block_efficiency", "Block efficiency",
             "Tokens per pass of the target with chains of five drafts, bonus token included",
-            "interval", "tokens", "higher"),
+            "interval", "tokens", "higher", home=["reasoning", DRAFTS]),
     _column("memory", "Peak memory", "Most memory that the student needed", "bytes", "bytes", "lower"),
     _column("steps", "Steps", "Function evaluations of the generator (NFE)", "number", "", "lower"),
     _column("parameters", "Parameters", "Stored weights of the student", "count", "parameters", "lower"),

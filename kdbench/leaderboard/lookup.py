@@ -11,6 +11,7 @@ from kdbench.leaderboard.folders import RunFolder
 from kdbench.leaderboard.merge import hardware_of
 from kdbench.results.addresses import pair_id
 from kdbench.results.table import Row
+from kdbench.run.headlines import Headlines
 
 
 @dataclass
@@ -93,6 +94,11 @@ class Lookup:
 
     def pair_id(self, pair: str) -> str:
         return pair_id(self.run.suite, pair, self.hardware)
+
+    @cached_property
+    def headlines(self) -> Headlines:
+        """What a person sees first of each task; `headline` is the one number that speaks for it."""
+        return Headlines(self.run.record)
 
     @cached_property
     def headline(self) -> dict[tuple[str, str], str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdbench.leaderboard.data_files import finite
@@ -28,12 +28,13 @@ def page(lookup: Lookup, pair: dict[str, Any], claims: Claims) -> dict[str, Any]
     name = pair["name"]
     metrics, own = [], []
     for board in lookup.boards.values():
-        for metric, row in board.metrics.items():
-            student = board.student.get((name, metric))
-            if student is None:
-                continue
+        of_models = [metric for metric in board.metrics if (name, metric) in board.student]
+        of_pair = board.own.get(name, {})
+        first = lookup.headlines.of(board.task, [*of_models, *of_pair])
+        for metric in _led_by(first, of_models):
+            row, student = board.metrics[metric], board.student[name, metric]
             metrics.append({
-                **_about(board, row),
+                **_about(board, row, first),
                 "hardware": student.hardware,
                 "teacher": _value(board.models.get((pair["teacher"], metric))),
                 "student": _value(student),
@@ -41,9 +42,10 @@ def page(lookup: Lookup, pair: dict[str, Any], claims: Claims) -> dict[str, Any]
                 "paired": {k: _value(v) for k, v in board.derived.get((name, metric), {}).items()},
                 "published": _beside(claims, student),
             })  # fmt: skip
-        for row in board.own.get(name, {}).values():
+        for metric in _led_by(first, of_pair):
+            row = of_pair[metric]
             own.append({
-                **_about(board, row), "hardware": row.hardware, "pair": _value(row),
+                **_about(board, row, first), "hardware": row.hardware, "pair": _value(row),
                 "published": _beside(claims, row),
             })  # fmt: skip
     families = list(dict.fromkeys(entry["family"] for entry in [*metrics, *own]))
@@ -69,10 +71,15 @@ def page(lookup: Lookup, pair: dict[str, Any], claims: Claims) -> dict[str, Any]
     }
 
 
-def _about(board: Board, row: Row) -> dict[str, Any]:
+def _led_by(first: Sequence[str], metrics: Iterable[str]) -> list[str]:
+    """The metrics with those of `first` at the beginning, in its order."""
+    return sorted(metrics, key=lambda name: first.index(name) if name in first else len(first))
+
+
+def _about(board: Board, row: Row, first: Sequence[str]) -> dict[str, Any]:
     return {
         "task": board.task, "family": board.family, "protocol": board.protocol,
-        "metric": row.metric, "unit": row.unit, "better": row.better,
+        "metric": row.metric, "unit": row.unit, "better": row.better, "first": row.metric in first,
     }  # fmt: skip
 
 

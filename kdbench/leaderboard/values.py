@@ -12,6 +12,11 @@ from kdbench.results.table import Row
 SIZES = {"parameters": ("parameters", "Parameters"), "weight_bytes": ("bytes", "Weights")}
 
 
+def measure_key(task: str, metric: str, role: str) -> str:
+    """What a measure is called in the page's addresses."""
+    return f"{task} {metric} {role}"
+
+
 class _Measure:
     def __init__(self, count: int, row: Row) -> None:
         self.row = row
@@ -56,7 +61,7 @@ def values(lookups: Sequence[Lookup]) -> dict[str, Any]:
         for row in lookup.run.rows:
             if row.pair not in places or row.value is None:
                 continue
-            key = f"{row.task} {row.metric} {row.role}"
+            key = measure_key(row.task, row.metric, row.role)
             measure = measures.get(key)
             if measure is None:
                 measure = measures[key] = _Measure(len(place), row)

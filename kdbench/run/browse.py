@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from kdbench import registry
 from kdbench.errors import SettingsConflictError, StoreError, did_you_mean
 from kdbench.results.differences import Difference, Kind, differences
 from kdbench.results.published import Published
 from kdbench.results.table import Row
+from kdbench.run.headlines import Headlines
 
 PAIRED = ("retention", "gap", "ratio", "p", "lost", "gained")
 """What stands beside a model's number in the same line."""
@@ -64,22 +63,17 @@ def differing(
 
 def headlines(rows: Sequence[Row], record: dict[str, Any] | None) -> list[Row]:
     """Rows of the metrics that each task calls its headlines, and those that failed."""
-    names = {
-        cell["label"]: cell.get("ingredients", {}).get("task", "")
-        for cell in (record or {}).get("cells", ())
-    }
-    known = set(registry.tasks.names())
-    patterns = {
-        label: registry.tasks.get(name).headlines for label, name in names.items() if name in known
-    }
+    names: dict[str, dict[str, None]] = {}
+    for row in rows:
+        names.setdefault(row.task, {})[_measured(row.metric)] = None
+    known = Headlines(record)
+    first = {task: set(known.of(task, own)) for task, own in names.items()}
     return [
-        row
-        for row in rows
-        if row.status == "failed" or _is_headline(row.metric, patterns.get(row.task, ()))
+        row for row in rows if row.status == "failed" or _measured(row.metric) in first[row.task]
     ]
 
 
-def _is_headline(metric: str, patterns: tuple[str, ...]) -> bool:
+def _measured(metric: str) -> str:
+    """The metric in whose line a paired number stands ("acc" of "acc.retention")."""
     base, _, suffix = metric.rpartition(".")
-    own = base if suffix in PAIRED else metric
-    return not patterns or any(fnmatchcase(own, pattern) for pattern in patterns)
+    return base if suffix in PAIRED else metric

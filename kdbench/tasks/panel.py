@@ -3,7 +3,9 @@
 A task says in `Task.panels()` what there is to draw: a function that makes JSON from the samples of
 teacher and student, and a script that draws it. The script is plain JavaScript and calls
 `kdbench.panel(name, draw)` once, where `draw(element, data, context)` fills `element`; `context` has
-`el`, `svg`, `format`, `theme`, `intervalBar`, `plotly` (a promise of the plot library) and `pair`.
+`el`, `svg`, `format`, `theme`, `measured(v)` for a table's cell of a value with its interval, `intervalBar`,
+`chart(target, traces, {x, y, ...layout})` for a plot in the page's colours (`plotText` for names in it),
+`plotly` (a promise of the plot library itself) and `pair`.
 """
 
 from __future__ import annotations

@@ -143,6 +143,7 @@
       if (x == null || Number.isNaN(x)) return "";
       if (unit === "bytes") return format.bytes(x);
       if (unit === "parameters" || unit === "count") return format.count(x);
+      if (/^s\b/.test(unit) && Math.abs(x) < 0.1 && Math.abs(x) >= 1e-6) return signed(x.toPrecision(3)); // durations are often milliseconds
       if (Math.abs(x) >= 10000 || (x !== 0 && Math.abs(x) < 0.0005)) return signed(x.toPrecision(3));
       return signed(x.toFixed(decimals(x)));
     },
@@ -169,9 +170,13 @@
     pvalue: (p) => (p == null ? "" : p < 0.001 ? "<0.001" : p.toFixed(3)),
   });
 
+  /** A value and, where it has one, its interval, as the content of a table's cell. */
+  kdbench.measured = (v, unit) =>
+    v == null || v.value == null ? [] : [format.number(v.value, unit), v.low != null && v.high != null && el("span", { class: "range-text", text: ` [${format.number(v.low, unit)}, ${format.number(v.high, unit)}]` })];
+
   /** A value with its interval as a small drawing; the text beside it carries the numbers. */
-  kdbench.intervalBar = (v, { min = 0, max = 1, reference = null, kind = "" } = {}) => {
-    const width = 96, height = 14, pad = 4;
+  kdbench.intervalBar = (v, { min = 0, max = 1, reference = null, kind = "", width = 96 } = {}) => {
+    const height = 14, pad = 4;
     const x = (value) => pad + ((Math.min(Math.max(value, min), max) - min) / (max - min || 1)) * (width - 2 * pad);
     const drawing = svg("svg", { class: `interval ${kind}`, width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     drawing.append(svg("line", { class: "axis", x1: pad, x2: width - pad, y1: 7, y2: 7 }));
@@ -215,6 +220,28 @@
     return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   };
 
+  // ---- plots
+
+  /** A text for the plot library, which reads a little markup in its texts. */
+  kdbench.plotText = (text) => String(text ?? "").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+  /** Draw a plot in the page's own colours; `x` and `y` are titles of the axes, or axes with a `title`. */
+  kdbench.chart = async (target, traces, { x, y, ...layout }) => {
+    const Plotly = await kdbench.plotly();
+    const colours = kdbench.theme();
+    const axis = (given) => {
+      const { title, ...settings } = typeof given === "string" ? { title: given } : given;
+      // no zoom by dragging: a finger that scrolls the page would be caught by every plot on its way
+      return { gridcolor: colours.line, zeroline: false, automargin: true, fixedrange: true, ...settings, title: { text: kdbench.plotText(title), standoff: 10 } };
+    };
+    return Plotly.react(target, traces, {
+      height: 300, margin: { l: 56, r: 12, t: 8, b: 44 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: colours.text, size: 12, family: getComputedStyle(document.body).fontFamily },
+      hoverlabel: { bgcolor: colours.surface, bordercolor: colours.line, font: { color: colours.text } },
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" }, xaxis: axis(x), yaxis: axis(y), ...layout,
+    }, { displaylogo: false, displayModeBar: false, responsive: true });
+  };
+
   // ---- routes: #/page/param?key=value
 
   const pages = new Map();
@@ -254,6 +281,9 @@
   }
 
   kdbench.go = (page, param, state) => (location.hash = kdbench.href(page, param, state));
+
+  /** What the address says of the current page's state. */
+  kdbench.state = () => current.state;
 
   /** Change the state of the current page; null or "" takes a key out of the address. */
   kdbench.setState = (patch, { replace = true } = {}) => {

@@ -4,6 +4,7 @@
   const { el, format, name } = kdbench;
   const PAGE = 60;
   const FACETS = [["teacher", "Teacher"], ["method", "Method"], ["hardware", "Hardware"], ["suite", "Suite"], ["status", "Status"]];
+  const KEPT = ["rank", "student", "method", "teacher", "quality", "retention", "gap", "gain"];
   const own = (key) => !key.startsWith("m:");
   let front, values, view, parts;
 
@@ -46,15 +47,28 @@
   }
 
   function chosenColumns(state, rows) {
-    const family = familyOf(state);
-    const applies = (column) => !column.families.length || column.families.includes(family);
-    const keys = state.cols
-      ? state.cols.split(",").map(decodeURIComponent)
-      : kdbench.site.columns.filter((column) => column.shown && applies(column) && hasData(column, rows)).map((column) => column.key);
-    return keys.map(columnOf).filter(Boolean);
+    if (state.cols) return state.cols.split(",").map(decodeURIComponent).map(columnOf).filter(Boolean);
+    const some = (column) => hasData(column, rows);
+    const declared = kdbench.site.columns.filter((column) => applies(column, state) && some(column));
+    // what is kept is said by the gap where no metric of the family has a retention
+    const kept = declared.some((column) => column.key === "retention") ? [] : ["gap"];
+    const shown = declared.filter((column) => shownUnasked(column, state) || kept.includes(column.key));
+    const place = shown.findIndex((column) => !KEPT.includes(column.key));
+    shown.splice(place < 0 ? shown.length : place, 0, ...ownColumns(state).map(columnOf).filter((column) => column && some(column)));
+    return shown;
   }
 
   const familyOf = (state) => (familiesOf().includes(state.family) ? state.family : familiesOf()[0]);
+
+  /** Columns of the family's own metrics, which the site names where no other column speaks for it. */
+  const ownColumns = (state) => kdbench.site.families.find((family) => family.name === familyOf(state))?.columns ?? [];
+
+  function applies(column, state) {
+    const family = familyOf(state);
+    return (!column.families.length || column.families.includes(family)) && !column.away?.some((start) => family.startsWith(start));
+  }
+
+  const shownUnasked = (column, state) => column.shown && (!column.home || column.home.some((start) => familyOf(state).startsWith(start)));
 
   // ---- rows of the present state
 
@@ -77,8 +91,25 @@
     return rows;
   }
 
+  const standard = new Map(); // the order of each family, found once
+
+  /** Best first: by rank, or where the family has none by its first number. */
+  function unsorted(state) {
+    const family = familyOf(state);
+    if (!standard.has(family)) standard.set(family, bestFirst(state));
+    return standard.get(family);
+  }
+
+  function bestFirst(state) {
+    const rows = matching({ family: familyOf(state) });
+    if (hasData(columnOf("rank"), rows)) return "rank";
+    const numbers = [...ownColumns(state), ...kdbench.site.columns.filter((column) => column.kind === "interval" && applies(column, state)).map((column) => column.key)];
+    const first = numbers.map(columnOf).find((column) => column && hasData(column, rows));
+    return !first ? "rank" : first.better === "higher" ? `-${first.key}` : first.key;
+  }
+
   const sortOf = (state) => {
-    const text = state.sort ?? "rank";
+    const text = state.sort ?? unsorted(state);
     return text.startsWith("-") ? { key: text.slice(1), down: true } : { key: text, down: false };
   };
 
@@ -151,9 +182,10 @@
       const status = front.get("status", i);
       return el("th", { scope: "row", class: "student" },
         el("a", { href: kdbench.href("pair", front.get("id", i)) }, name(front.get("student", i))),
+        el("div", { class: "range-text on-phones" }, name(front.get("method", i)), " of ", name(front.get("teacher", i))),
         status !== "ok" && el("span", { class: "badge bad", title: front.get("reason", i) ?? "", text: status }));
     }
-    if (column.kind === "text" || column.kind === "date") return el("td", {}, name(plain(column, i, scale)));
+    if (column.kind === "text" || column.kind === "date") return el("td", { class: `column-${column.key}` }, name(plain(column, i, scale)));
     if (column.kind === "rank") {
       const of = front.get("rank_of", i);
       return el("td", { class: "num rank" }, plain(column, i, scale), of != null && el("span", { class: "range-text", text: ` of ${of}` }));
@@ -161,7 +193,7 @@
     const v = read(column, i);
     if (v == null || typeof v !== "object") return el("td", { class: "num", text: plain(column, i, scale) });
     return el("td", { class: "num measure" }, el("span", { class: "pair-of" },
-      kdbench.intervalBar(v, scale),
+      kdbench.intervalBar(v, { ...scale, width: 64 }),
       el("span", {}, figure(v.value, column, scale),
         v.low != null && v.high != null && el("span", { class: "range-text", text: ` [${figure(v.low, column, scale)}, ${figure(v.high, column, scale)}]` }))));
   }
@@ -172,26 +204,33 @@
     const { key, down } = sortOf(state);
     const active = key === column.key;
     const numeric = !["text", "date"].includes(column.kind);
-    const best = column.better === "higher" ? ", higher is better" : column.better === "lower" ? ", lower is better" : "";
-    const unit = column.unit && !["fraction", "ratio", "count", "bytes", "parameters"].includes(column.unit) ? el("span", { class: "range-text", text: ` ${column.unit}` }) : null;
-    return el("th", { scope: "col", class: numeric ? "num" : "", title: `${column.about ?? ""}${best}`, ...(active ? { "aria-sort": down ? "descending" : "ascending" } : {}) },
+    const scaled = ["quality", "gap", "gain"].includes(column.key); // in the unit of the family's headlines
+    const direction = scaled ? view.better : column.better;
+    const best = direction === "higher" ? ", higher is better" : direction === "lower" ? ", lower is better" : "";
+    const written = scaled ? view.unit : column.unit;
+    const below = [
+      column.measure && (column.measure.task.split("/").slice(1).join("/") || column.measure.task),
+      [written && !["fraction", "ratio", "count", "bytes", "parameters"].includes(written) && written, direction === "lower" && column.kind === "interval" && "lower is better"].filter(Boolean).join(", "),
+    ].filter(Boolean).map((text) => el("div", { class: "range-text", text }));
+    return el("th", { scope: "col", class: numeric ? "num" : `column-${column.key}`, title: `${column.about ?? ""}${best}`, ...(active ? { "aria-sort": down ? "descending" : "ascending" } : {}) },
       el("button", {
         type: "button", "data-sort": column.key,
         onclick: () => {
-          const first = column.better === "higher" ? `-${column.key}` : column.key;
-          const other = column.better === "higher" ? column.key : `-${column.key}`;
-          const next = (state.sort ?? "rank") === first ? other : first;
-          kdbench.setState({ sort: next === "rank" ? null : next });
+          const [first, other] = direction === "higher" ? [`-${column.key}`, column.key] : [column.key, `-${column.key}`];
+          const next = (state.sort ?? unsorted(state)) === first ? other : first;
+          kdbench.setState({ sort: next === unsorted(state) ? null : next });
           parts.table.querySelector(`[data-sort="${CSS.escape(column.key)}"]`)?.focus();
         },
-      }, column.short ?? column.title, unit));
+      }, column.measure?.metric ?? column.short ?? column.title), below);
   }
 
   function draw(state) {
     const rows = sorted(matching(state), state);
     const columns = chosenColumns(state, rows);
     const scales = new Map(columns.map((column) => [column, scaleOf(column, rows)]));
-    view = { rows, columns, scales, state };
+    const all = (key) => new Set(rows.filter((i) => front.get("quality", i)).map((i) => front.get(key, i)));
+    const common = (key) => (all(key).size === 1 ? [...all(key)][0] : ""); // of several units none is written
+    view = { rows, columns, scales, state, unit: common("quality_unit"), better: common("quality_better") };
     const shown = Math.min(rows.length, Number(state.rows) || PAGE);
     const body = el("tbody");
     let group = null;
@@ -248,7 +287,6 @@
   async function fillChooser(box) {
     await withValues();
     const family = familyOf(view.state);
-    const applies = (column) => !column.families.length || column.families.includes(family);
     const entry = (key, title, about) => el("label", { title: about ?? "" }, el("input", {
       type: "checkbox", checked: view.columns.some((column) => column.key === key), "data-column": key,
       onchange: (event) => {
@@ -261,7 +299,7 @@
     box.replaceChildren(
       el("button", { type: "button", text: "Reset", onclick: () => (kdbench.setState({ cols: null }), fillChooser(box)) }),
       el("fieldset", {}, el("legend", { text: "Columns" }),
-        kdbench.site.columns.filter((column) => applies(column) && hasData(column, some)).map((column) => entry(column.key, column.title, column.about))),
+        kdbench.site.columns.filter((column) => applies(column, view.state) && hasData(column, some)).map((column) => entry(column.key, column.title, column.about))),
       el("fieldset", {}, el("legend", { text: "Per task" }),
         values.measures.filter((measure) => measure.family === family).map((measure) => entry(`m:${measure.key}`, measure.title))));
   }
@@ -329,8 +367,8 @@
     if (kdbench.site.families.length < 2) parts.tabs.hidden = true;
     const notices = kdbench.site.notices.filter((notice) => notice.level === "warning");
     kdbench.add(holder, 
-      el("h1", { text: "How much of the teacher each student keeps" }),
-      el("p", { class: "muted lead" }, "One row per student. Quality and retention are means over the family’s tasks, with their intervals; ranks that the paired data can’t tell apart are shown as a range. ",
+      el("h1", { text: "What each student keeps of its teacher, and what it buys" }),
+      el("p", { class: "muted lead" }, "One row per student, measured beside its teacher. Quality and retention are means over the family’s tasks, with their intervals; ranks that the paired data can’t tell apart are shown as a range. ",
         el("a", { href: kdbench.href("about"), text: "How to read this" }), "."),
       notices.length > 0 && el("details", { class: "notice warning" }, el("summary", { text: `${notices.length} ${notices.length === 1 ? "note" : "notes"} on these results` }), el("ul", {}, notices.map((notice) => el("li", { text: notice.text })))),
       parts.tabs,
@@ -356,7 +394,8 @@
 
   async function update(route) {
     if (kdbench.site.empty) return;
-    if ([route.state.cols, route.state.sort].some((text) => text?.includes("m:") || text?.includes("m%3A"))) await withValues();
+    const named = [route.state.cols, route.state.sort].some((text) => text?.includes("m:") || text?.includes("m%3A"));
+    if (named || ownColumns(route.state).length) await withValues();
     fields(route.state);
     draw(route.state);
   }

@@ -13,7 +13,7 @@
     if (v.value == null) return el("td", { class: "num muted", title: v.reason, text: v.status });
     return el("td", { class: "num measure", title: v.ci_method ? `interval: ${v.ci_method}, n = ${v.n}` : "" }, el("span", { class: "pair-of" },
       options && kdbench.intervalBar(v, options),
-      el("span", {}, format.number(v.value, unit), v.low != null && v.high != null && el("span", { class: "range-text", text: ` [${format.number(v.low, unit)}, ${format.number(v.high, unit)}]` }))));
+      el("span", {}, kdbench.measured(v, unit))));
   }
 
   const flips = ({ lost, gained }) =>
@@ -23,6 +23,15 @@
     return claims.map((claim) => el("div", { class: "claim" }, el("span", { class: "diamond", "aria-hidden": "true" }), `published ${format.number(claim.value, claim.unit)}`,
       claim.difference != null && `, measured ${claim.difference < 0 ? "−" : "+"}${format.number(Math.abs(claim.difference), unit)}`, " ", el("cite", { title: claim.quote }, name(claim.source))));
   }
+
+  /** Rows of the headlines, then those of the further metrics, folded away until they are asked for. */
+  function bodies(entries, row) {
+    const [first, rest] = [entries.filter((entry) => entry.first), entries.filter((entry) => !entry.first)];
+    return [first.length > 0 && el("tbody", {}, first.map(row)), rest.length > 0 && el("tbody", { class: "rest" }, rest.map(row))];
+  }
+
+  const failures = (values) => [...new Set(values.filter((v) => v?.status === "failed" && v.reason).map((v) => v.reason))]
+    .map((reason) => el("p", { class: "notice warning", text: reason }));
 
   function metricsTable(task, entries, data) {
     const any = (read) => entries.some((entry) => read(entry) != null);
@@ -44,24 +53,54 @@
       any((entry) => entry.baseline) && data.baseline !== data.student && ["baseline", (entry) => value(entry.baseline, entry.unit)],
       any((entry) => entry.paired.gain_over_baseline) && ["gain", (entry) => value(entry.paired.gain_over_baseline, entry.unit)],
     ].filter(Boolean);
-    const reasons = [...new Set(entries.flatMap((entry) => [entry.teacher, entry.student, ...Object.values(entry.paired)]).filter((v) => v && v.status === "failed" && v.reason).map((v) => v.reason))];
     return [
-      reasons.map((reason) => el("p", { class: "notice warning", text: reason })),
+      failures(entries.flatMap((entry) => [entry.teacher, entry.student, ...Object.values(entry.paired)])),
       el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Metrics of ${task}` }, el("table", { class: "table" },
         el("thead", {}, el("tr", {}, columns.map(([title], i) => el("th", { scope: "col", class: i ? "num" : "", text: title })))),
-        el("tbody", {}, entries.map((entry) => el("tr", { "data-metric": entry.metric },
+        bodies(entries, (entry) => el("tr", { "data-metric": entry.metric },
           el("th", { scope: "row" }, name(entry.metric), el("div", { class: "range-text unit", text: `${entry.unit}, ${entry.better} is better` }), published(entry.published, entry.unit)),
-          columns.slice(1).map(([, draw]) => draw(entry))))))),
+          columns.slice(1).map(([, draw]) => draw(entry)))))),
     ];
   }
 
   function ownTable(entries) {
-    return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Metrics of the pair" }, el("table", { class: "table" },
+    return [failures(entries.map((entry) => entry.pair)), el("div", { class: "scroll own", tabindex: "0", role: "region", "aria-label": "Metrics of the pair" }, el("table", { class: "table" },
       el("thead", {}, el("tr", {}, ["metric", "pair", "n"].map((title, i) => el("th", { scope: "col", class: i ? "num" : "", text: title })))),
-      el("tbody", {}, entries.map((entry) => el("tr", { "data-metric": entry.metric },
+      bodies(entries, (entry) => el("tr", { "data-metric": entry.metric },
         el("th", { scope: "row" }, name(entry.metric), el("div", { class: "range-text unit", text: `${entry.unit}, ${entry.better} is better` }), published(entry.published, entry.unit)),
-        value(entry.pair, entry.unit), el("td", { class: "num", text: entry.pair?.n ?? "" }))))));
+        value(entry.pair, entry.unit), el("td", { class: "num", text: entry.pair?.n ?? "" })))))];
   }
+
+  // ---- further metrics: the tasks that show theirs stand in the address
+
+  const opened = (state) => new Set((state.more ?? "").split(",").filter(Boolean));
+  let folds = [];
+
+  /** The control of a task's further metrics; nothing where all of them are headlines. */
+  function more(section, task, entries) {
+    const count = entries.filter((entry) => !entry.first).length;
+    if (!count) return;
+    const key = task.replace(/[%,]/g, encodeURIComponent); // commas stand between tasks
+    const button = el("button", { type: "button", onclick: () => {
+      const keys = opened(kdbench.state());
+      if (!keys.delete(key)) keys.add(key);
+      kdbench.setState({ more: [...keys].join(",") });
+    } });
+    const bodies = [...section.querySelectorAll("tbody.rest")];
+    bodies.forEach((body, i) => (body.id = `more-${folds.length}-${i}`));
+    button.setAttribute("aria-controls", bodies.map((body) => body.id).join(" "));
+    // a table of further metrics only would be a bare head
+    const bare = bodies.filter((body) => !body.previousElementSibling.matches("tbody")).map((body) => body.closest(".scroll"));
+    folds.push((keys) => {
+      const open = keys.has(key);
+      for (const part of [...bodies, ...bare]) part.hidden = !open;
+      button.setAttribute("aria-expanded", String(open));
+      button.replaceChildren(open ? "Fewer metrics" : `${count} more metric${count === 1 ? "" : "s"}`, el("span", { class: "visually-hidden", text: ` of ${task}` }));
+    });
+    [...section.querySelectorAll(".scroll")].at(-1).after(el("p", { class: "more" }, button));
+  }
+
+  const fold = (route) => folds.forEach((set) => set(opened(route.state)));
 
   function protocol(protocols) {
     return el("details", { class: "small" }, el("summary", { class: "muted", text: "protocol" }),
@@ -79,7 +118,7 @@
         if (!drawing) throw new Error(`${panel.script} draws no panel named “${panel.panel}”`);
         const target = el("div");
         body.replaceChildren(target); // in the page before it is drawn, so that it has a width
-        await drawing(target, content, { plotly: kdbench.plotly, format, el, svg: kdbench.svg, intervalBar: kdbench.intervalBar, theme: kdbench.theme, pair: data });
+        await drawing(target, content, { plotly: kdbench.plotly, chart: kdbench.chart, plotText: kdbench.plotText, format, el, svg: kdbench.svg, measured: kdbench.measured, intervalBar: kdbench.intervalBar, theme: kdbench.theme, pair: data });
       } catch (error) {
         body.replaceChildren(el("p", { class: "notice warning", text: `This panel can't be drawn: ${error.message ?? error}` }));
       }
@@ -90,8 +129,14 @@
       observer.disconnect();
       draw();
     }, { rootMargin: "400px" }).observe(card);
+    card.addEventListener("kdbench:redraw", () => card.dataset.drawn && draw());
     return card;
   }
+
+  // plots hold their colours: other colours need other plots
+  window.addEventListener("kdbench:theme", () => {
+    for (const card of document.querySelectorAll(".panel")) card.dispatchEvent(new Event("kdbench:redraw"));
+  });
 
   const facts = (pairs) => el("dl", { class: "facts" }, pairs.filter(([, content]) => content != null && content !== "" && content !== false).map(([term, content]) => [el("dt", { text: term }), el("dd", {}, content)]));
 
@@ -145,7 +190,8 @@
   async function render(holder, route) {
     const data = await kdbench.load(`data/pairs/${route.param}.js`);
     const run = await kdbench.load(`data/runs/${data.run}.js`);
-    const boards = new Map(data.samples.map((board) => [`${board.task}\n${board.protocol}`, board]));
+    // of a single sample there is nothing to look through
+    const boards = new Map(data.samples.filter((board) => board.n > 1).map((board) => [`${board.task}\n${board.protocol}`, board]));
     kdbench.add(holder, 
       el("p", { class: "small" }, el("a", { href: kdbench.href("front", ""), text: "All students" })),
       el("h1", {}, name(data.student), el("span", { class: "muted", text: " of " }), name(data.teacher)),
@@ -155,18 +201,22 @@
         data.badge && kdbench.copyButton("Copy badge", () => `![${data.student.replace(/[[\]]/g, "")}](${data.badge})`),
         data.history && el("a", { href: kdbench.href("history", data.history.split("/").pop().replace(".js", "")), text: "History" }),
         el("div", { class: "push" }, kdbench.exportButtons(`kdbench-${data.id}`, () => tidy(data)))));
+    folds = [];
     for (const [task, entries] of grouped([...data.metrics, ...data.own.map((entry) => ({ ...entry, isOwn: true }))])) {
       const paired = entries.filter((entry) => !entry.isOwn), own = entries.filter((entry) => entry.isOwn);
       const links = [...new Set(entries.map((entry) => entry.protocol))].map((id) => boards.get(`${task}\n${id}`)).filter(Boolean);
-      kdbench.add(holder, el("section", { class: "task", "data-task": task },
+      const section = el("section", { class: "task", "data-task": task },
         el("h2", {}, name(task)),
-        el("p", { class: "small" }, links.map((board) => el("a", { href: kdbench.href("samples", data.id, { task: board.task, ...(links.length > 1 ? { protocol: board.protocol } : {}) }), text: `Samples: where they differ (${board.n} documents)` }))),
-        paired.length > 0 && metricsTable(task, paired, data), own.length > 0 && ownTable(own), protocol(entries.map((entry) => entry.protocol))));
+        el("p", { class: "small" }, links.map((board) => el("a", { href: kdbench.href("samples", data.id, { task: board.task, ...(links.length > 1 ? { protocol: board.protocol } : {}) }), text: `Samples: where they differ (${board.n})` }))),
+        paired.length > 0 && metricsTable(task, paired, data), own.length > 0 && ownTable(own), protocol(entries.map((entry) => entry.protocol)));
+      more(section, task, entries);
+      kdbench.add(holder, section);
     }
+    fold(route);
     if (data.panels.length) kdbench.add(holder, el("div", { class: "grid2 panels" }, data.panels.map((panel) => panelCard(panel, data))));
     kdbench.add(holder, provenance(run, data));
     return `${data.student} of ${data.teacher}`;
   }
 
-  kdbench.page("pair", { render, update() {} });
+  kdbench.page("pair", { render, update: fold });
 })();

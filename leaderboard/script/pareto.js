@@ -39,7 +39,7 @@
       };
     }
     const column = kdbench.site.columns.find((other) => other.key === key && ["interval", "number", "count", "bytes"].includes(other.kind));
-    if (!column || (column.families.length && !column.families.includes(family))) return null;
+    if (!column || (column.families.length && !column.families.includes(family)) || column.away?.some((start) => family.startsWith(start))) return null;
     const first = Array.from({ length: front.n }, (_, i) => i).find((i) => front.get("family", i) === family);
     const size = values.byKey.get(key);
     return {
@@ -71,8 +71,9 @@
   function defaults(family) {
     const rows = entriesOf({}, family);
     const has = (key) => axisOf(key, family) && rows.some((i) => axisOf(key, family).read(i));
-    const y = ["retention", "quality"].find(has) ?? `m:${values.measures.find((measure) => measure.family === family)?.key}`;
-    return { x: COSTS.find(has) ?? (y === "retention" && has("quality") ? "quality" : y), y };
+    const own = kdbench.site.families.find((other) => other.name === family)?.columns ?? [];
+    const y = ["retention", "quality", ...own, "speedup", "block_efficiency"].find(has) ?? `m:${values.measures.find((measure) => measure.family === family)?.key}`;
+    return { x: COSTS.find((key) => key !== y && has(key)) ?? (y === "retention" && has("quality") ? "quality" : y), y };
   }
 
   /** Points of the present state; numbers of different protocols never stand in one chart. */
@@ -91,8 +92,7 @@
     return { x, y, points: kept, unknown: all.length - known.length, protocols, other: known.length - kept.length };
   }
 
-  // plotly reads a little markup in its texts
-  const plain = (text) => String(text ?? "").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const plain = kdbench.plotText;
   const short = (text) => (text.length > 60 ? `${text.slice(0, 59)}…` : text);
   const axisTitle = (axis) => `${axis.title}${axis.unit && axis.unit !== axis.title.toLowerCase() ? ` (${axis.unit})` : ""}${axis.better ? `, ${axis.better} is better` : ""}`;
 

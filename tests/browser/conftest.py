@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -81,9 +82,9 @@ def serve() -> Iterator[Callable[[Path], str]]:
         server.shutdown()
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails its test on any console error, script error or request to somewhere else."""
+@contextmanager
+def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
+    """A new page, and the list of its console errors, script errors and requests to somewhere else."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     opened = context.new_page()
     wrong: list[str] = []
@@ -99,8 +100,15 @@ def page(browser: Browser) -> Iterator[Page]:
             else wrong.append(f"request: {request.url}")
         ),
     )
-    yield opened
+    yield opened, wrong
     context.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that fails its test on anything that `watched` notes."""
+    with watched(browser) as (opened, wrong):
+        yield opened
     assert not wrong, "\n".join(wrong)
 
 

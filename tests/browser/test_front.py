@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,6 +166,41 @@ def test_the_download_of_the_view_holds_its_rows_and_numbers(open_page: OpenPage
     assert texts["Markdown"].count("\n") == 2 + len(rows)
     assert r"\begin{tabular}{lr}" in texts["LaTeX"]
     assert r"forward-kl" in texts["LaTeX"]
+
+
+def test_every_family_shows_numbers_with_intervals_best_first(open_page: OpenPage) -> None:
+    page = open_page("/")
+    tabs = page.get_by_role("group", name="Task family").get_by_role("button")
+    titles = tabs.all_inner_texts()
+    assert {"Language", "Fidelity", "Drafts: acceptance", "Speed and memory", "Images"} <= {*titles}
+    for title in titles:
+        tabs.filter(has_text=re.compile(f"^{re.escape(title)}$")).click()
+        expect(page.locator("[aria-pressed=true]")).to_have_text(title)
+        expect(page.locator("th[aria-sort]")).to_have_count(1)
+        for row in page.locator("table.front tbody tr").all():
+            assert row.locator("td.measure .range-text").count() > 0, title
+    page.get_by_role("button", name="Fidelity").click()
+    key = page.locator("th[aria-sort] button").get_attribute("data-sort")
+    assert key == "m:fidelity/quickstart_reading forward_kl pair"
+    expect(page.locator("th[aria-sort]")).to_contain_text("nats/token, lower is better")
+    assert column(page, key) == sorted(column(page, key))
+
+
+def test_what_is_kept_and_bought_fits_a_laptops_window(open_page: OpenPage) -> None:
+    page = open_page("/")
+    expect(page.locator("[data-sort=speedup]")).to_be_visible()
+    table = page.get_by_role("region", name="Table of students")
+    assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
+
+
+def test_a_phone_shows_the_quality_beside_the_name_and_the_method_below_it(
+    open_page: OpenPage,
+) -> None:
+    page = open_page("/", width=360)
+    first = page.locator("table.front tbody tr").first
+    box = first.locator("td.measure").first.bounding_box()
+    assert box is not None and box["x"] + box["width"] <= 360
+    expect(first.locator("th")).to_contain_text("on-policy of teacher")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from conftest import OpenPage, build_site
-from made_results import publish, samples_of
+from made_results import MadeCell, publish, publish_cells, samples_of
 from playwright.sync_api import Page, expect
 
+from kdbench.results.addresses import pair_id
 from kdbench.results.sample import Sample
+from kdbench.tasks.task import Metric
 
 SCRIPT = "<script>window.broken=1</script><img src=x onerror=window.broken=1>"
 QUOTES = "\"'`</script>${1}&amp;"
@@ -53,6 +55,17 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         students={name: 0.5 + k / 20 for k, name in enumerate(NAMES)}, tasks=[task, "reasoning/two"],
         samples={(task, SCRIPT): own}, hardware=f"CPU {SCRIPT}", protocol=f"a={SCRIPT}",
     )  # fmt: skip
+    drafts = [Sample(f"s{i}", i, f"s{i}", {"tau@1": [9, 5 + i % 2]}) for i in range(8)]
+    tau = Metric("tau@1", "tokens/pass", "higher", "block efficiency", "weighted_mean")
+    publish_cells(
+        root / "results" / "drafts",
+        [
+            MadeCell("drafts/one", "speculative.replay", [tau], drafts, student=name)
+            for name in (SCRIPT, LONG)
+        ],
+        suite="without a script",
+        students=[SCRIPT, LONG],
+    )
     build_site(root / "site", root / "results")
     return root / "site"
 
@@ -79,6 +92,18 @@ def test_hostile_names_are_text_on_every_page(
         no_sideways_scroll(page)
     assert page.evaluate("window.broken") is None
     assert page.locator("main img[src=x]").count() == 0
+
+
+def test_a_hostile_name_is_text_in_a_plot(open_page: OpenPage, hostile: Path) -> None:
+    page = open_page(
+        f"/pair/{pair_id('without a script', SCRIPT, 'Abacus x2')}", folder=hostile, width=360
+    )
+    card = page.locator("[data-panel=acceptance]")
+    card.scroll_into_view_if_needed()
+    expect(card).to_have_attribute("data-drawn", "true", timeout=20_000)
+    names = card.locator(".legendtext").all_text_contents()
+    assert [name.rstrip("…") for name in names] == [SCRIPT[:31], LONG[:31]]
+    assert page.evaluate("window.broken") is None
 
 
 def test_the_badge_of_a_hostile_name_is_an_image_that_loads(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from conftest import RESULTS, ROOT, OpenPage
@@ -47,6 +48,41 @@ def test_a_click_on_a_student_shows_every_metric_of_its_table(forward_kl: Page) 
     assert sorted(shown) == sorted(f"{row.task} {row.metric}" for row in rows)
 
 
+REPLAY = "speculative.replay/quickstart_openings/greedy"
+
+
+def seen(page: Page, task: str) -> list[str]:
+    rows = page.locator(f"[data-task='{task}'] [data-metric]:visible")
+    return rows.evaluate_all("rows => rows.map(row => row.dataset.metric)")
+
+
+def test_the_headlines_of_a_task_stand_first_and_the_others_behind_one_control(
+    forward_kl: Page, open_page: OpenPage
+) -> None:
+    headlines = ["alpha", "tau@1", "tau@3", "tau@5"]
+    assert seen(forward_kl, REPLAY) == headlines
+    every = forward_kl.locator(f"[data-task='{REPLAY}'] [data-metric]").count()
+    control = forward_kl.locator(f"[data-task='{REPLAY}']").get_by_role("button")
+    expect(control).to_have_accessible_name(f"{every - 4} more metrics of {REPLAY}")
+    expect(control).to_have_attribute("aria-expanded", "false")
+    control.focus()
+    forward_kl.keyboard.press("Enter")
+    expect(control).to_have_attribute("aria-expanded", "true")
+    assert seen(forward_kl, REPLAY)[:4] == headlines and len(seen(forward_kl, REPLAY)) == every
+    assert seen(forward_kl, "efficiency/text/b1-p64-n16") == ["speedup"], "the others stay folded"
+    assert forward_kl.evaluate("document.activeElement.getAttribute('aria-expanded')") == "true"
+    again = open_page(forward_kl.url.split("#", 1)[1])
+    assert len(seen(again, REPLAY)) == every, "the address keeps what is open"
+    again.locator(f"[data-task='{REPLAY}']").get_by_role("button").click()
+    assert seen(again, REPLAY) == headlines and "more=" not in again.url
+
+
+def test_a_task_without_headlines_has_nothing_folded(forward_kl: Page) -> None:
+    section = forward_kl.locator("[data-task='reasoning/quickstart_reading']")
+    assert section.locator("[data-metric]:visible").count() == 2
+    assert section.get_by_role("button").count() == 0
+
+
 def test_values_and_flips_stand_as_they_are_stored(forward_kl: Page) -> None:
     task = "reasoning/quickstart_word_problems"
     line = forward_kl.locator(f"[data-task='{task}'] [data-metric=exact_match]").inner_text()
@@ -74,17 +110,6 @@ def test_the_suite_and_the_command_that_reruns_it_are_there_to_copy(forward_kl: 
     assert forward_kl.locator("pre.command").inner_text() == "kdbench run quickstart.yaml"
     forward_kl.get_by_role("button", name="Copy suite").click()
     expect(forward_kl.get_by_role("button", name="Copied")).to_be_visible()
-
-
-def test_every_panel_is_drawn_when_it_comes_into_view(forward_kl: Page) -> None:
-    panels = forward_kl.locator(".panel")
-    assert panels.count() >= 3
-    for number in range(panels.count()):
-        panels.nth(number).scroll_into_view_if_needed()
-        expect(panels.nth(number)).to_have_attribute("data-drawn", "true", timeout=20_000)
-        expect(panels.nth(number).locator("table").first).to_be_visible()
-        assert panels.nth(number).locator(".notice").count() == 0
-    expect(forward_kl.locator("[data-panel=reliability] .main-svg").first).to_be_visible()
 
 
 def test_a_panel_that_cannot_be_drawn_says_so_in_its_place(
@@ -151,10 +176,24 @@ def test_words_of_the_target_are_marked_in_order(open_page: OpenPage) -> None:
     assert page.evaluate("kdbench.comparedWords('w '.repeat(1000), 'w')") is None
 
 
-@pytest.mark.parametrize("route", ["pair", "samples"])
+def test_panels_follow_the_theme(forward_kl: Page) -> None:
+    card = forward_kl.locator("[data-panel=reliability]").first
+    card.scroll_into_view_if_needed()
+    expect(card).to_have_attribute("data-drawn", "true", timeout=20_000)
+    colour = "document.querySelector('[data-panel=reliability] .js-plotly-plot')?.layout.font.color"
+    light = forward_kl.evaluate(colour)
+    forward_kl.emulate_media(color_scheme="dark")
+    forward_kl.wait_for_function(f"() => {{ const c = {colour}; return c && c !== '{light}'; }}")
+
+
+@pytest.mark.parametrize(
+    ("route", "scheme"), [("pair", "light"), ("pair", "dark"), ("samples", "light")]
+)
 def test_axe_finds_nothing_serious(
-    forward_kl: Page, axe: Callable[[Page], None], route: str
+    forward_kl: Page, axe: Callable[[Page], None], route: str, scheme: Literal["light", "dark"]
 ) -> None:
+    forward_kl.emulate_media(color_scheme=scheme)
+    forward_kl.get_by_role("button", name="more metrics").first.click()
     if route == "samples":
         forward_kl.get_by_role("link", name="Samples").nth(1).click()
         expect(forward_kl.locator(".sample").first).to_be_visible()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_results import publish, samples_of
+from made_results import MadeCell, publish, publish_cells, samples_of
 from typer.testing import CliRunner
 
 from kdbench.cli import app
@@ -15,7 +15,9 @@ from kdbench.errors import KdbenchError, SettingsConflictError, StoreError
 from kdbench.leaderboard import build
 from kdbench.leaderboard.badges import badge
 from kdbench.leaderboard.data_files import DataFiles, coded, new_site, script
+from kdbench.results.sample import Sample
 from kdbench.results.table import read_csv
+from kdbench.tasks.task import Metric
 
 
 def data(site: Path, path: str) -> Any:
@@ -241,3 +243,50 @@ def test_a_server_serves_the_site_on_this_machine_only(tmp_path: Path) -> None:
         serving.shutdown()
     with pytest.raises(SettingsConflictError, match="leaderboard build"):
         server(tmp_path)
+
+
+def drafts(task: str) -> list[MadeCell]:
+    """A student as a draft, with one headline of `speculative.replay` and a further number."""
+    metrics = [
+        Metric("alpha", "fraction", "higher", "accepted"),
+        Metric("impossible", "fraction", "lower", "never accepted"),
+    ]
+    own = [Sample(f"s{i}", i, f"s{i}", {"alpha": i / 9, "impossible": 0.0}) for i in range(10)]
+    return [MadeCell("drafts/made", task, metrics, own, student="good")]
+
+
+@pytest.mark.parametrize(
+    ("task", "first"),
+    [("speculative.replay", ["alpha"]), ("not.installed", ["alpha", "impossible"])],
+)
+def test_a_pairs_page_knows_the_headlines_of_tasks_that_are_installed_and_else_all_are(
+    tmp_path: Path, task: str, first: list[str]
+) -> None:
+    publish_cells(tmp_path / "results" / "made", drafts(task), students=["good"])
+    (page,) = (site_of(tmp_path) / "data" / "pairs").iterdir()
+    own = data(tmp_path / "site", f"data/pairs/{page.name}")["own"]
+    assert [entry["metric"] for entry in own] == ["alpha", "impossible"]
+    assert [entry["metric"] for entry in own if entry["first"]] == first
+
+
+def test_a_family_without_a_mean_shows_its_own_headlines_on_the_first_page(tmp_path: Path) -> None:
+    apart = [
+        Metric("forward_kl", "nats/token", "lower", "KL"),
+        Metric("reverse_kl", "", "lower", ""),
+    ]
+    own = [
+        Sample(f"s{i}", i, f"s{i}", {"forward_kl": 0.1 * i, "reverse_kl": 0.2}) for i in range(9)
+    ]
+    cells = [
+        MadeCell("fidelity/made", "fidelity", apart, own, student="good"),
+        *drafts("speculative.replay"),
+    ]
+    publish_cells(tmp_path / "results" / "made", cells, students=["good"])
+    publish(tmp_path / "results" / "other", suite="other")
+    families = {f["name"]: f for f in data(site_of(tmp_path), "data/site.js")["families"]}
+    assert families["fidelity"]["columns"] == ["m:fidelity/made forward_kl pair"]
+    keys = [m["key"] for m in data(tmp_path / "site", "data/values.js")["measures"]]
+    assert "fidelity/made forward_kl pair" in keys
+    # a mean speaks for one of the others, the column of acceptance for the other
+    assert families["reasoning"]["columns"] == families["drafts"]["columns"] == []
+    assert [f["title"] for f in families.values()] == ["Fidelity", "Drafts", "Language"]

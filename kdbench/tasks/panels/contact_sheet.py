@@ -11,6 +11,8 @@ from kdbench.tasks.panel import PanelInput
 
 MOST = 24
 """Conditions on the sheet."""
+EACH = 4
+"""Images of one condition."""
 LARGEST = 200_000
 """Bytes of an image, as base64; what is larger was not made by kdbench."""
 
@@ -31,7 +33,8 @@ def _add(
 ) -> None:
     if teacher and student and len(rows) < MOST:
         asked = str(sample.extra.get("asked", ""))[:300]
-        rows.append({"asked": asked, "teacher": teacher, "student": student})
+        count = min(len(teacher), len(student), EACH)  # the n-th of both come from one noise
+        rows.append({"asked": asked, "teacher": teacher[:count], "student": student[:count]})
 
 
 def _kept(sample: Sample, key: str) -> list[str]:

@@ -1,6 +1,6 @@
 "use strict";
 /* Memory of weights, cache and activations, stacked, and the peak of the process. */
-kdbench.panel("memory", async (element, data, { el, format, plotly, theme }) => {
+kdbench.panel("memory", async (element, data, { el, format, chart: plot, theme }) => {
   const roles = ["teacher", "student"];
   const phases = [["peak_memory.weights", "weights"], ["peak_memory.cache", "cache"], ["peak_memory.activations", "activations"]];
   const mebi = (x) => format.number(x / 2 ** 20);
@@ -9,13 +9,9 @@ kdbench.panel("memory", async (element, data, { el, format, plotly, theme }) => 
     el("thead", {}, el("tr", {}, ["MiB", ...phases.map(([, title]) => title), "peak of the process", "loads"].map((text, i) => el("th", { scope: "col", class: i ? "num" : "", text })))),
     el("tbody", {}, roles.map((role) => el("tr", {}, el("th", { scope: "row", text: role }),
       [...phases.map(([key]) => mebi(data[role][key])), mebi(data[role].peak_memory), data.n].map((text) => el("td", { class: "num", text }))))))));
-  const Plotly = await plotly();
   const colours = theme();
   const shades = [1, 0.65, 0.35];
-  await Plotly.newPlot(chart, phases.map(([key, name], i) => ({
-    name, type: "bar", orientation: "h", y: roles, x: roles.map((role) => data[role][key] / 2 ** 20), marker: { color: roles.map((role) => colours[role]), opacity: shades[i] },
-  })), {
-    barmode: "stack", margin: { l: 64, r: 12, t: 8, b: 44 }, height: 200, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colours.text, size: 12 },
-    xaxis: { title: { text: "MiB" }, gridcolor: colours.line, zeroline: false }, yaxis: { autorange: "reversed" }, legend: { orientation: "h", y: 1.2 },
-  }, { displaylogo: false, displayModeBar: false, responsive: true });
+  await plot(chart, phases.map(([key, name], i) => ({
+    name, type: "bar", orientation: "h", y: roles, x: roles.map((role) => data[role][key] / 2 ** 20), marker: { color: colours.student }, opacity: shades[i],
+  })), { barmode: "stack", height: 240, x: "MiB", y: { title: "", autorange: "reversed", ticklabelstandoff: 6 }, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal" } });
 });

@@ -1,6 +1,6 @@
 "use strict";
 /* Achieved FLOP/s against FLOP per byte, under the measured peak and bandwidth. */
-kdbench.panel("roofline", async (element, data, { el, format, plotly, theme }) => {
+kdbench.panel("roofline", async (element, data, { el, format, chart: plot, theme }) => {
   const { flops, bandwidth } = data.ceilings;
   const chart = el("div", { class: "chart", role: "img", "aria-label": "Achieved FLOP per second against FLOP per byte; the table below has the numbers" });
   const giga = (x) => format.number(x / 1e9);
@@ -10,7 +10,6 @@ kdbench.panel("roofline", async (element, data, { el, format, plotly, theme }) =
       el("thead", {}, el("tr", {}, ["shape", "model", "phase", "FLOP/byte", "GFLOP/s", "measured (ms)", "bound (ms)"].map((text, i) => el("th", { scope: "col", class: i > 2 ? "num" : "", text })))),
       el("tbody", {}, data.points.map((p) => el("tr", {}, el("th", { scope: "row", text: p.shape }), el("td", { text: p.role }), el("td", { text: p.phase }),
         [format.number(p.intensity), giga(p.achieved), format.number(p.seconds * 1e3), format.number(p.bound * 1e3)].map((text) => el("td", { class: "num", text }))))))));
-  const Plotly = await plotly();
   const colours = theme();
   const ridge = flops / bandwidth;
   const xs = data.points.map((p) => p.intensity);
@@ -20,11 +19,7 @@ kdbench.panel("roofline", async (element, data, { el, format, plotly, theme }) =
     const own = data.points.filter((p) => p.role === role && p.phase === phase);
     return { name: `${role}, ${phase}`, x: own.map((p) => p.intensity), y: own.map((p) => p.achieved), text: own.map((p) => p.shape), mode: "markers", marker: { color: colours[role], symbol, size: 8 } };
   }));
-  const axis = (title) => ({ title: { text: title }, type: "log", gridcolor: colours.line, zeroline: false });
-  await Plotly.newPlot(chart, [
+  await plot(chart, [
     { name: "measured ceilings", x: [left, ridge, right], y: [left * bandwidth, flops, flops], mode: "lines", line: { color: colours.muted, width: 1.5 } }, ...traces,
-  ], {
-    margin: { l: 60, r: 12, t: 8, b: 44 }, height: 320, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colours.text, size: 12 },
-    xaxis: axis("operations per byte that must move"), yaxis: axis("FLOP/s"), legend: { orientation: "h", y: 1.12 },
-  }, { displaylogo: false, displayModeBar: false, responsive: true });
+  ], { height: 320, x: { title: "FLOP per byte that must move", type: "log" }, y: { title: "FLOP/s", type: "log", exponentformat: "SI" } });
 });

@@ -67,7 +67,7 @@ class SpeculativeLoop(DraftTask):
     source = "kdbench; transformers' assisted generation, constant schedule, confidence threshold 0"
     Params = LoopParams
     timing = True
-    headlines = ("conformance@?", "speedup@?", "predicted_speedup@?")
+    headlines = ("speedup@?", "predicted_speedup@?", "conformance@?")
     params: LoopParams
 
     @classmethod
