@@ -24,7 +24,7 @@ from kdbench.check.published import Answers, Board, Results
 from kdbench.check.verdicts import Bounds
 from kdbench.errors import SettingsConflictError
 from kdbench.results.table import Row
-from kdbench.suite.gate import Gate
+from kdbench.suite.gate import AGAINST, Gate, parted, student_of
 from kdbench.tasks.aggregate import OWN
 from kdbench.tasks.task import Metric
 
@@ -81,6 +81,9 @@ def claims_of(gates: Sequence[Gate], setting: Setting) -> list[Claim]:
 def _nothing(index: int, gate: Gate, setting: Setting) -> Claim:
     labels = sorted({board.label for board in setting.results.boards})
     reason = f"no row of {gate.metric} on {gate.on}: the results have {', '.join(labels)}"
+    alone = _named(gate) or student_of(parted(gate.metric)[1])
+    if alone and any(_meant(gate, board) for board in setting.results.boards):
+        reason = f"{alone} is not compared with itself, and there is no other student"
     return Claim(
         index, gate, gate.on, gate.pair or gate.model or "", "", _bounds(gate, ""), Missing(reason)
     )
@@ -88,12 +91,11 @@ def _nothing(index: int, gate: Gate, setting: Setting) -> Claim:
 
 def _claims(index: int, gate: Gate, setting: Setting) -> Iterator[Claim]:
     for board in setting.results.boards:
-        if not fnmatchcase(board.label, gate.on):
+        found = _meant(gate, board)
+        if found is None:
             continue
-        base, suffix = _parts(gate, board)
-        metric = board.metric(base)
-        if metric is None:
-            continue
+        metric, suffix = found
+        base = metric.name
         if metric.better not in ("higher", "lower"):
             raise SettingsConflictError(
                 f"{board.label}: {base} has no direction (better: {metric.better!r}), so nothing "
@@ -102,17 +104,27 @@ def _claims(index: int, gate: Gate, setting: Setting) -> Iterator[Claim]:
         if gate.model is not None:
             yield _of_model(index, gate, setting, board, metric, gate.model)
             continue
+        others = (_named(gate), student_of(suffix))
         for pair in setting.results.pairs:
-            if gate.pair == pair["name"] or (gate.pair is None and board.concerns(pair)):
+            every = gate.pair is None and board.concerns(pair) and pair["student"] not in others
+            if gate.pair == pair["name"] or every:
                 yield _of_pair(index, gate, setting, board, metric, suffix, pair)
 
 
-def _parts(gate: Gate, board: Board) -> tuple[str, str]:
-    """The metric that models have, and what a pair derives from it ("acc", "lost")."""
-    if gate.kind != "value" or board.metric(gate.metric) is not None:
-        return gate.metric, ""
-    base, _, suffix = gate.metric.rpartition(".")
-    return base, suffix
+def _meant(gate: Gate, board: Board) -> tuple[Metric, str] | None:
+    """The metric of a board that a gate bounds, and what a pair derives from it ("acc", "lost")."""
+    if not fnmatchcase(board.label, gate.on):
+        return None
+    metric, suffix = board.metric(gate.metric), ""
+    if metric is None and gate.kind == "value":
+        base, suffix = parted(gate.metric)
+        metric = board.metric(base)
+    return None if metric is None else (metric, suffix)
+
+
+def _named(gate: Gate) -> str:
+    """The model that a gate names as the baseline; empty where it means the pair's own or none."""
+    return "" if gate.baseline in (None, "baseline") else str(gate.baseline)
 
 
 def _tag(gate: Gate) -> tuple[str, str] | None:
@@ -123,10 +135,11 @@ def _tag(gate: Gate) -> tuple[str, str] | None:
 
 
 def _bounds(gate: Gate, better: str) -> Bounds:
-    if gate.kind != "no_worse_than":
+    if gate.kind not in AGAINST:
         return Bounds(gate.min, gate.max)
-    margin = gate.margin or 0.0
-    return Bounds(0.0 - margin, None) if better == "higher" else Bounds(None, margin)
+    ahead = gate.margin or 0.0 if gate.kind == "better_than" else 0.0 - (gate.margin or 0.0)
+    beyond = gate.kind == "better_than" and not gate.margin  # equal is not better
+    return Bounds(ahead, None, beyond) if better == "higher" else Bounds(None, 0.0 - ahead, beyond)
 
 
 def _of_model(
@@ -159,16 +172,23 @@ def _rests_on(
     """Keys of the cells behind a claim on a pair, and whether samples of them are all that it needs."""
     teacher, student = pair["teacher"], pair["student"]
     if (teacher, student) in board.pairs:
-        return (board.pairs[teacher, student]["key"],), True
+        both = ((teacher, student), (teacher, _other(gate, suffix, pair)))
+        return tuple(board.pairs[names]["key"] for names in both if names in board.pairs), True
     kind = gate.kind if gate.kind != "value" else suffix
-    if kind == "no_worse_than":
-        other = pair["baseline"] if gate.baseline in (None, "baseline") else gate.baseline
-        return _keys(board, (student, other)), True
+    if kind in AGAINST or student_of(kind):
+        return _keys(board, (student, _other(gate, suffix, pair))), True
     if kind == "":
         return _keys(board, (student,)), True
     if kind in ("retention", "gap", *_FLIPS):
         return _keys(board, (teacher, student)), True
     return _keys(board, (teacher, student, pair["baseline"])), False
+
+
+def _other(gate: Gate, suffix: str, pair: dict[str, Any]) -> str:
+    """The model that a pair's student is set against (or the name of earlier results); empty for none."""
+    if gate.kind in AGAINST:
+        return _named(gate) or pair["baseline"] or ""
+    return pair["baseline"] or "" if suffix == "gain_over_baseline" else student_of(suffix)
 
 
 def _alone(metric: Metric, answers: Answers, gate: Gate) -> Evidence | Missing:
@@ -203,11 +223,11 @@ def _of_pair(
         )  # fmt: skip
 
     if (teacher, student) in board.pairs:
-        return claim(_own_of_pair(gate, setting, board, metric, (teacher, student), pair["name"]))
+        return claim(*_own_of_pair(gate, setting, board, metric, suffix, pair))
     if board.trouble(student):
         return claim(Missing(board.trouble(student)))
-    if gate.kind == "no_worse_than":
-        return claim(*_no_worse(gate, setting, board, metric, pair))
+    if gate.kind in AGAINST or student_of(suffix):
+        return claim(*_compared(gate, setting, board, metric, suffix, pair))
     kind = gate.kind if gate.kind != "value" else suffix
     if metric.aggregation == OWN:
         name = f"{metric.name}.{kind}" if kind else metric.name
@@ -257,15 +277,23 @@ def common_order(one: Results, other: Results) -> int | None:
     return orders.pop() if orders else None
 
 
-def _no_worse(
-    gate: Gate, setting: Setting, board: Board, metric: Metric, pair: dict[str, str]
+def _earlier(gate: Gate, setting: Setting, pair: dict[str, str]) -> Results | None:
+    """The earlier results that a gate compares a pair with; None where it means a model of these."""
+    if gate.kind not in AGAINST:
+        return None
+    name = gate.baseline
+    unnamed = name in (None, "baseline") and not pair["baseline"]
+    if (name is not None and "/" in name) or (unnamed and setting.replacement is not None):
+        return setting.baseline(name or "")
+    return None
+
+
+def _compared(
+    gate: Gate, setting: Setting, board: Board, metric: Metric, suffix: str, pair: dict[str, str]
 ) -> tuple[Evidence | Missing, str]:
     """The student against its pair's baseline, a model, or itself in earlier results."""
-    student, name = pair["student"], gate.baseline
-    own = pair["baseline"] if name in (None, "baseline") else None
-    unnamed = name in (None, "baseline") and own is None
-    if (name is not None and "/" in name) or (unnamed and setting.replacement is not None):
-        before = setting.baseline(name or "")
+    student, before = pair["student"], _earlier(gate, setting, pair)
+    if before is not None:
         other = _same_protocol(before, board, student)
         if other is None:
             return Missing(f"{before.name} has no {board.label}"), before.name
@@ -279,8 +307,8 @@ def _no_worse(
             return unchanged(metric, "gap", len(both.ids)), before.name
         names = (f"{student} of {before.name}", f"{student} now")
         return paired(metric, "gap", names, both), before.name
-    model = own if name in (None, "baseline") else name
-    if model is None:
+    model = _other(gate, suffix, pair)
+    if not model:
         return Missing(f"the pair {pair['name']} has no baseline"), ""
     if board.trouble(model):
         return Missing(board.trouble(model)), model
@@ -318,30 +346,64 @@ def _check_hardware(label: str, before: dict[str, Any], now: dict[str, Any]) -> 
 
 
 def _own_of_pair(
-    gate: Gate, setting: Setting, board: Board, metric: Metric, pair: tuple[str, str], name: str
-) -> Evidence | Missing:
-    """A metric that only the pair has (agreement, acceptance, an interleaved speed-up)."""
-    cell = board.pairs[pair]
+    gate: Gate, setting: Setting, board: Board, metric: Metric, suffix: str, pair: dict[str, str]
+) -> tuple[Evidence | Missing, str]:
+    """A metric that only the pair has (agreement, acceptance, an interleaved speed-up), and what it is
+    compared with."""
+    names, name = (pair["teacher"], pair["student"]), pair["name"]
+    cell = board.pairs[names]
     if cell["status"] != "done":
-        return Missing(f"{board.label} on {name}: {cell['reason']}")
-    if metric.name in cell["summary"]:
-        return _from_table(gate, setting, board, name, gate.metric)
-    if gate.kind == "no_worse_than":
-        if setting.replacement is None and "/" not in (gate.baseline or ""):
-            return Missing(f"{metric.name} belongs to pairs: compare it with earlier results")
-        before = setting.baseline(gate.baseline or "")
-        other = _same_protocol(before, board, pair[1])
-        if other is None or pair not in other.pairs:
-            return Missing(f"{before.name} has no {board.label} of {name}")
-        _check_hardware(board.label, other.pairs[pair], cell)
-        tag, order = _tag(gate), common_order(before, setting.results)
-        both = join(
-            other.pair_answers(pair, metric.name, tag, order),
-            board.pair_answers(pair, metric.name, tag, order),
-        )
-        return paired(metric, "gap", (f"{name} of {before.name}", f"{name} now"), both)
-    answers = board.pair_answers(pair, metric.name, _tag(gate), setting.results.order)
-    return _alone(metric, answers, gate)
+        return Missing(f"{board.label} on {name}: {cell['reason']}"), ""
+    if gate.kind in AGAINST or suffix.startswith("gain_over"):
+        return _gain(gate, setting, board, metric, suffix, pair)
+    if suffix or gate.kind != "value":
+        kind = suffix or gate.kind
+        reason = f"{metric.name} belongs to pairs, not to their models, so it has no {kind}"
+        return Missing(reason), ""
+    answers = board.pair_answers(names, metric.name, _tag(gate), setting.results.order)
+    return _alone(metric, answers, gate), ""
+
+
+def _gain(
+    gate: Gate, setting: Setting, board: Board, metric: Metric, suffix: str, pair: dict[str, str]
+) -> tuple[Evidence | Missing, str]:
+    """A pair's own number minus that of another student of its teacher, or its own in earlier results."""
+    names, name = (pair["teacher"], pair["student"]), pair["name"]
+    before = _earlier(gate, setting, pair)
+    if before is not None:
+        other = _same_protocol(before, board, names[1])
+        if other is None or names not in other.pairs:
+            return Missing(f"{before.name} has no {board.label} of {name}"), before.name
+        first, against = (other, names), before.name
+        told = (f"{name} of {before.name}", f"{name} now")
+    else:
+        against = _other(gate, suffix, pair)
+        first, told = (board, (names[0], against)), (against, names[1])
+        if reason := _no_rival(board, pair, against):
+            return Missing(reason), against
+    theirs = first[0].pairs[first[1]]
+    if theirs["status"] != "done":
+        return Missing(f"{board.label} on {told[0]}: {theirs['reason']}"), against
+    _check_hardware(board.label, theirs, board.pairs[names])
+    tag, order = _tag(gate), common_order(first[0].results, board.results)
+    both = join(
+        first[0].pair_answers(first[1], metric.name, tag, order),
+        board.pair_answers(names, metric.name, tag, order),
+    )
+    return paired(metric, "gap", told, both), against
+
+
+def _no_rival(board: Board, pair: dict[str, str], other: str) -> str:
+    """Why a pair's student can't be told from `other` in a metric of pairs; empty where it can."""
+    if not other:
+        return f"the pair {pair['name']} has no baseline"
+    if other == pair["student"]:
+        return f"{other} is not compared with itself"
+    if (pair["teacher"], other) in board.pairs:
+        return ""
+    rivals = [s for t, s in board.pairs if t == pair["teacher"] and s != pair["student"]]
+    known = f"there are {', '.join(rivals)}" if rivals else "there is none"
+    return f"{other} is no other student of {pair['teacher']} on {board.label}; {known}"
 
 
 def _from_table(

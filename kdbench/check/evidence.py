@@ -114,6 +114,8 @@ def paired(metric: Metric, kind: str, names: tuple[str, str], joined: Joined) ->
     if not len(joined.ids):
         return Missing(f"{first} and {second} share no sample yet")
     unmatched = (*joined.only_first, *joined.only_second)
+    if metric.aggregation == "weighted_mean" and kind == "gap":
+        return _of_ratios(metric, joined, unmatched)
     if metric.aggregation != "mean":
         return _by_likelihood(metric, kind, joined, unmatched)
     return _of_means(metric, kind, joined, unmatched)
@@ -219,6 +221,23 @@ def _of_means(
         lru_cache(maxsize=None)(anytime if early else fixed), unit, better, len(joined.ids), unmatched,
         int(lost.sum()) if binary else None, int(gained.sum()) if binary else None,
     )  # fmt: skip
+
+
+def _of_ratios(metric: Metric, joined: Joined, unmatched: tuple[str, ...]) -> Evidence:
+    """The difference of two ratios of sums, of [numerator, denominator]."""
+    from kdbench import stats
+
+    def columns(scores: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
+        tops, bottoms = zip(*scores.tolist(), strict=True)
+        return list(tops), list(bottoms)
+
+    first, second = columns(joined.first), columns(joined.second)
+
+    @cache
+    def estimate(confidence: float) -> Estimate:
+        return stats.difference_of_ratios(second, first, joined.clusters, confidence)
+
+    return Evidence(estimate, metric.unit, metric.better, len(joined.ids), unmatched)
 
 
 def _by_likelihood(

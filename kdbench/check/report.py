@@ -11,6 +11,7 @@ from kdbench.check.evidence import Evidence, Missing
 from kdbench.check.verdicts import Decided
 from kdbench.errors import EXIT_FAILED, EXIT_INCONCLUSIVE
 from kdbench.results.lines import number
+from kdbench.suite.gate import AGAINST
 
 if TYPE_CHECKING:
     from kdbench.stats import Estimate
@@ -90,9 +91,10 @@ class Finding:
 
     def _why(self, estimate: Estimate) -> str:
         bounds = self.claim.bounds
+        words = ("above", "below") if bounds.beyond else ("at least", "at most")
         parts = [
             f"{word} {number(bound)}"
-            for word, bound in (("at least", bounds.least), ("at most", bounds.most))
+            for word, bound in zip(words, (bounds.least, bounds.most), strict=True)
             if bound is not None
         ]
         bound = " and ".join(parts)
@@ -150,7 +152,7 @@ def _subject(claim: Claim, evidence: Evidence) -> str:
     what = f"{gate.metric} on {claim.task}{where}"
     if gate.kind == "retention":
         return f"what {claim.about} keeps of {claim.against}'s {what}"
-    if gate.kind in ("gap", "no_worse_than"):
+    if gate.kind == "gap" or gate.kind in AGAINST:
         return f"{claim.about} minus {claim.against} in {what}"
     return f"{what} of {claim.about}"
 

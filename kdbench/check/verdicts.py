@@ -22,21 +22,28 @@ Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The least and the most that will do; None is no bound."""
+    """The least and the most that will do; None is no bound. `beyond`: the bound itself won't do."""
 
     least: float | None
     most: float | None
+    beyond: bool = False
 
     def judge(self, estimate: Estimate) -> Verdict:
         """PASS: the whole interval is within; FAIL: the whole interval is outside, on one side."""
         low, high = estimate.low, estimate.high
         if math.isnan(low) or math.isnan(high):
             return "INCONCLUSIVE"
-        if (self.least is not None and high < self.least) or (
-            self.most is not None and low > self.most
+
+        def kept(low: float, high: float) -> bool:
+            return low < high or (low == high and not self.beyond)
+
+        if (self.least is not None and not kept(self.least, high)) or (
+            self.most is not None and not kept(low, self.most)
         ):
             return "FAIL"
-        if (self.least is None or low >= self.least) and (self.most is None or high <= self.most):
+        if (self.least is None or kept(self.least, low)) and (
+            self.most is None or kept(high, self.most)
+        ):
             return "PASS"
         return "INCONCLUSIVE"
 

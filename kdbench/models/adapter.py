@@ -60,6 +60,10 @@ class Adapter(ABC):
     def verbs(self) -> frozenset[str]:
         """The protocol verbs that the loaded model will have."""
 
+    def lacking(self) -> str:
+        """Why this model has fewer verbs than others of its adapter; empty where it has all of them."""
+        return ""
+
     @abstractmethod
     def check(self) -> None:
         """Raise `ModelError` for what can be seen to be wrong without loading (a missing folder, say)."""

@@ -13,6 +13,9 @@ from kdbench.errors import ModelError
 T = TypeVar("T")
 R = TypeVar("R")
 
+_CACHE = 1 << 30
+"""Bytes that the cache of a batch may take on a CPU before fewer rows are decoded at once."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -22,12 +25,14 @@ class BatchLimits:
 
     `rows` is what the suite asked for (None: no limit but the others); `tokens` bounds rows times
     padded length where nothing was asked for; `logits` bounds scored positions times vocabulary,
-    always.
+    always. Where a pass reads new tokens behind a cache, `tokens` are those of the cache and `fresh`
+    (None: as many) bounds the new ones.
     """
 
     rows: int | None
     tokens: int
     logits: int
+    fresh: int | None = None
 
     @classmethod
     def for_device(cls, device: str, batch_size: int | None) -> BatchLimits:
@@ -39,6 +44,22 @@ class BatchLimits:
         if batch_size is not None:
             return cls(batch_size, 1 << 62, logits)
         return cls(rows, tokens, logits)
+
+    @classmethod
+    def for_decoding(
+        cls, device: str, batch_size: int | None, token_bytes: int | None
+    ) -> BatchLimits:
+        """Limits for generation, where a pass computes one token of each row and a token in the cache takes
+        `token_bytes`: on a CPU 256 rows and 16,384 tokens, fewer where those would take more than 1 GiB."""
+        limits = cls.for_device(device, batch_size)
+        if device != "cpu" or batch_size is not None or token_bytes is None:
+            return limits
+        cached = min(4 * limits.tokens, _CACHE // token_bytes)
+        return cls(256, max(limits.tokens, cached), limits.logits, fresh=limits.tokens)
+
+    def begin(self, rows: int, longest: int) -> bool:
+        """Whether so many rows of `longest` padded new tokens may be read at once."""
+        return self.fresh is None or rows * longest <= self.fresh
 
     def fit(self, rows: int, longest: int, logits: int = 0) -> bool:
         """Whether a batch of so many rows of `longest` padded tokens is small enough."""

@@ -11,6 +11,7 @@ from kdbench.errors import ModelError
 from kdbench.models.batches import BatchLimits
 from kdbench.models.generation import TextGenerator
 from kdbench.models.protocols import Continuation, Generated, Prompt, Scored
+from kdbench.models.row_cache import token_bytes
 from kdbench.models.scoring import TokenScorer
 from kdbench.models.tokens import TextEncoder, TokenRow, rolled
 
@@ -31,7 +32,14 @@ class CausalLM:
         self.encoder = encoder
         limits = BatchLimits.for_device(model.device.type, batch_size)
         self.scorer = TokenScorer(model, limits)
-        self.generator = TextGenerator(model, encoder, limits)
+        decoding = BatchLimits.for_decoding(model.device.type, batch_size, token_bytes(model))
+        self.generator = TextGenerator(model, encoder, decoding)
+
+    @property
+    def proposes(self) -> int:
+        """Tokens that it can write: all that its head has rows for."""
+        head = self.model.get_output_embeddings()
+        return self.scorer.vocabulary if head is None else int(head.weight.shape[0])
 
     def score_text(self, requests: Sequence[Continuation]) -> list[Scored]:
         """Log-probabilities in nats, one answer for each request."""

@@ -49,9 +49,13 @@ class Checkpoint:
 
     def check(self) -> None:
         """Raise `ModelError` for a folder that no causal language model can be loaded from."""
+        if self.gguf is None:
+            self._check_architecture()
         self.weight_files()
         if self.gguf is not None:
             return
+        if self.config.get("num_hidden_layers") == 1 and "fc.weight" in self.shapes():
+            raise ModelError(_eagle(self.folder, "one layer behind fc.weight"))
         if self.config.get("is_encoder_decoder"):
             raise ModelError(
                 f"{self.folder}: an encoder-decoder model ({self.config.get('model_type')}); "
@@ -135,6 +139,16 @@ class Checkpoint:
             return sum(math.prod(shape) for shape in self.header.shapes.values())
         return sum(tensor_elements(file) for file in self.weight_files())
 
+    def shapes(self) -> dict[str, list[int]]:
+        """Shapes of the tensors in safetensors, by name."""
+        return {
+            name: tensor["shape"] for file in self.weight_files() for name, tensor in _tensors(file)
+        }
+
+    def tensor_files(self) -> dict[str, Path]:
+        """The safetensors file that each tensor lies in."""
+        return {name: file for file in self.weight_files() for name, _ in _tensors(file)}
+
     def vocabulary(self) -> int | None:
         """How many tokens the weights know: the rows of the embedding."""
         if self.gguf is not None:
@@ -157,6 +171,14 @@ class Checkpoint:
                 "with `tokenizer`"
             )
         return tokenizer
+
+    def _check_architecture(self) -> None:
+        """What config.json calls itself decides before the weights, which may lie there pickled."""
+        config = self.config
+        told = [*(config.get("architectures") or []), config.get("speculators_model_type") or ""]
+        named = next((name for name in map(str, told) if "eagle" in name.lower()), None)
+        if named is not None:
+            raise ModelError(_eagle(self.folder, named))
 
     def _check_config(self) -> None:
         if not (self.folder / "config.json").is_file():
@@ -226,24 +248,35 @@ def _content(value: Any) -> Any:
     return [_content(held) for held in value] if isinstance(value, list) else value
 
 
-def _tensors(file: Path) -> Iterator[dict[str, Any]]:
-    """What a safetensors file says of its tensors: 8 bytes of header length, then a JSON header."""
+def _eagle(folder: Path, what: str) -> str:
+    return (
+        f"{folder}: an EAGLE head ({what}): it drafts from the target's hidden states, and drafts here read "
+        "tokens alone; run it in its own engine and read the answers with `kdbench import`"
+    )
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and description of each tensor in a safetensors file: 8 bytes of header length, then a JSON
+    header."""
     with file.open("rb") as stream:
         head = stream.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if not 0 < length < file.stat().st_size:
             raise ModelError(f"{file}: not a safetensors file; fetch it again")
-        header = json.loads(stream.read(length))
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError as error:
+            raise ModelError(f"{file}: not a safetensors file; fetch it again") from error
     for name, tensor in header.items():
         if name != "__metadata__":
-            yield tensor
+            yield name, tensor
 
 
 def _tensor_dtypes(file: Path) -> Iterator[str]:
     """Dtypes in the file's order."""
-    return (tensor["dtype"] for tensor in _tensors(file))
+    return (tensor["dtype"] for _, tensor in _tensors(file))
 
 
 def tensor_elements(file: Path) -> int:
     """Numbers in all tensors of a safetensors file."""
-    return sum(math.prod(tensor["shape"]) for tensor in _tensors(file))
+    return sum(math.prod(tensor["shape"]) for _, tensor in _tensors(file))

@@ -6,7 +6,7 @@ importing this module no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdbench.models.sampling import gumbel_noise
@@ -26,12 +26,15 @@ class NonsenseWatch:
         self._bad: torch.Tensor | None = None
 
     def __call__(self, input_ids: Any, scores: torch.Tensor) -> torch.Tensor:
+        self.note(scores.amax(-1))
+        return scores
+
+    def note(self, best: torch.Tensor) -> None:
+        """`best` has the largest of each row's logits."""
         import torch
 
-        best = scores.amax(-1)
         bad = (~torch.isfinite(best)).any()
         self._bad = bad if self._bad is None else self._bad | bad
-        return scores
 
     def failed(self) -> bool:
         """One transfer from the device."""
@@ -91,11 +94,13 @@ class Penalties:
             self.by_text.append(NoRepeatNGramLogitsProcessor(int(size)))
 
     def __call__(
-        self, texts: Sequence[tuple[Sequence[int], Sequence[int]]], scores: torch.Tensor
+        self, texts: Iterable[tuple[Sequence[int], Sequence[int]]], scores: torch.Tensor
     ) -> torch.Tensor:
         """`scores` [rows, vocabulary] of the next token of each (prompt, answer so far)."""
         import torch
 
+        if not (self.by_text or self.least):
+            return scores
         for row, (prompt, new) in enumerate(texts):
             if self.by_text:
                 ids = torch.tensor([[*prompt, *new]], device=scores.device)

@@ -20,7 +20,7 @@ from kdbench.models.batches import BatchLimits, out_of_memory
 from kdbench.models.decoding import NonsenseWatch, Penalties, StopText
 from kdbench.models.prefix_cache import PrefixCache
 from kdbench.models.prefix_tree import LEAST_PREFIX, common
-from kdbench.models.row_cache import empty_cache, join, narrow
+from kdbench.models.row_cache import empty_cache, join, keep, pick
 from kdbench.models.sampling import gumbel_noise
 from kdbench.models.scoring import attention_window, nonsense
 
@@ -35,6 +35,9 @@ leave the batch again and go on later, from where it was."""
 _REFILL = 4
 """Prompts are computed when they are at least one for so many rows in flight: a forward pass for a
 single one costs as much as a step of all."""
+
+_LEAST_USED = 0.75
+"""Share of a batch's columns that rows use; below it the others are taken out, which copies everything."""
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +99,8 @@ class DecodingLoop:
         self._takes_positions = "position_ids" in known
         self._takes_last = "logits_to_keep" in known
         self._shares = attention_window(model.config) == float("inf")
+        # what takes its positions from the mask, or sees but a window of it, must get it as it is
+        self._biases = self._shares and self._takes_positions
 
     def run(self, rows: Sequence[Row], rules: Rules) -> None:
         """Fill in `new` of all `rows`.
@@ -158,21 +163,26 @@ class DecodingLoop:
     def _bounded(self, rows: list[Row], waiting: deque[Row], rules: Rules) -> list[int]:
         """Places of the rows that stay within the limits; the others, the shortest, wait again."""
         kept = len(rows)
+        if self._fits(kept, max(row.length for row in rows) + 1):
+            return list(range(kept))
         order = sorted(range(kept), key=lambda place: -rows[place].length)
-        if not self._fits(kept, rows[order[0]].length + 1):
-            longest = rules.room(rows[order[0]])
-            while kept > 1 and not self._fits(kept, longest):
-                kept -= 1
-            waiting.extendleft(rows[place] for place in reversed(order[kept:]))
+        longest = rules.room(rows[order[0]])
+        while kept > 1 and not self._fits(kept, longest):
+            kept -= 1
+        waiting.extendleft(rows[place] for place in reversed(order[kept:]))
         return sorted(order[:kept])
 
     def _joining(self, rows: list[Row], waiting: deque[Row], rules: Rules) -> list[Row]:
         """Waiting rows to compute now, taken out of `waiting`."""
+        if not waiting:
+            return []
         longest = max((row.length for row in rows), default=0)
-        count = 0
+        count, fresh = 0, 0
         for row in waiting:
-            longest = max(longest, rules.room(row))
+            longest, fresh = max(longest, rules.room(row)), max(fresh, row.length)
             if (count or rows) and not self._fits(len(rows) + count + 1, longest):
+                break
+            if count and not self.limits.begin(count + 1, fresh):
                 break
             count += 1
         if count * _REFILL < len(rows) and count < len(waiting):
@@ -207,15 +217,25 @@ class DecodingLoop:
         return self._forward(flight, ids)
 
     def _forward(self, flight: Flight, ids: torch.Tensor) -> torch.Tensor:
+        import torch
+
         given: dict[str, Any] = {}
         if self._takes_positions:
-            places = (flight.mask.cumsum(-1) - 1).clamp(min=0)
-            given["position_ids"] = places[:, -ids.shape[1] :]
+            if ids.shape[1] == 1:
+                places = flight.mask.sum(-1, keepdim=True) - 1
+            else:
+                places = (flight.mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            given["position_ids"] = places
         if self._takes_last:
             given["logits_to_keep"] = 1
+        mask = flight.mask
+        if self._biases and ids.shape[1] == 1:
+            # ready for every layer, where the library would make it anew from so many small steps
+            bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device)
+            mask = bias.masked_fill_(mask == 0, torch.finfo(bias.dtype).min)[:, None, None]
         out = self.model(
             input_ids=ids,
-            attention_mask=flight.mask,
+            attention_mask=mask,
             past_key_values=flight.cache,
             use_cache=True,
             **given,
@@ -229,31 +249,48 @@ class DecodingLoop:
         """Append the next token of each row: one transfer from the device."""
         import torch
 
-        scores = watch(None, rules.penalties([(row.prompt, row.new) for row in rows], logits))
-        for warper in rules.warpers:
-            scores = warper(None, scores)
+        scores = rules.penalties(((row.prompt, row.new) for row in rows), logits)
         if rules.sampled:
+            scores = watch(None, scores)
+            for warper in rules.warpers:
+                scores = warper(None, scores)
             seeds = torch.tensor([row.seed for row in rows], device=scores.device)
             steps = torch.tensor([len(row.new) for row in rows], device=scores.device)
-            scores = scores + gumbel_noise(seeds, steps, scores.shape[1])
-        for row, token in zip(rows, scores.argmax(-1).tolist(), strict=True):
+            tokens = (scores + gumbel_noise(seeds, steps, scores.shape[1])).argmax(-1)
+        else:
+            best, tokens = scores.max(-1)
+            watch.note(best)
+        for row, token in zip(rows, tokens.tolist(), strict=True):
             row.new.append(token)
 
     def _narrowed(self, flight: Flight, places: list[int]) -> Flight | None:
-        """The flight with the rows at `places` alone, without columns that are padding in all."""
+        """The flight with the rows at `places` alone, and with few columns that are padding in all.
+
+        The last rows take the places of those that leave, so that little is copied.
+        """
         import torch
 
-        if len(places) == len(flight.rows):
+        count = len(places)
+        if count == len(flight.rows):
             return flight
         if not places:
             return None
-        rows = torch.tensor(places, device=self.model.device)
-        mask = flight.mask[rows]
-        used = mask.any(0)
-        columns = None if bool(used.all()) else used.nonzero()[:, 0]
-        narrow(flight.cache, rows, columns)
-        mask = mask if columns is None else mask[:, columns]
-        return Flight([flight.rows[place] for place in places], flight.cache, mask)
+        left = sorted(set(range(count)).difference(places))
+        moved = [place for place in places if place >= count]
+        rows, mask = flight.rows[:count], flight.mask
+        for place, source in zip(left, moved, strict=True):
+            rows[place] = flight.rows[source]
+        sources, gaps = (
+            torch.tensor(own, device=mask.device, dtype=torch.long) for own in (moved, left)
+        )
+        mask[gaps] = mask[sources]
+        keep(flight.cache, count, sources, gaps)
+        mask = mask[:count]
+        used = mask.any(0).nonzero()[:, 0]
+        if len(used) <= _LEAST_USED * mask.shape[1]:
+            pick(flight.cache, used)
+            mask = mask[:, used]
+        return Flight(rows, flight.cache, mask)
 
     def _joined(self, flight: Flight | None, fresh: Flight | None) -> Flight | None:
         import torch
@@ -272,21 +309,25 @@ class DecodingLoop:
         """Whether rows that join and leave get the logits of whole texts from this architecture.
 
         Found out by trying: models without a cache, or with one that can't be taken apart (recurrent
-        states), fail here. Without a shared beginning the loop may still work.
+        states), fail here. Without a mask of ours, or a shared beginning, the loop may still work.
         """
+        return any(
+            self._works(shares, biases)
+            for shares in dict.fromkeys((self._shares, False))
+            for biases in dict.fromkeys((self._biases, False))
+        )
+
+    def _works(self, shares: bool, biases: bool) -> bool:
+        """Whether it works in this way, which it keeps to from now on."""
         import torch
 
+        self._shares, self._biases = shares, biases
         try:
             with torch.inference_mode():
-                for _ in range(2):
-                    if self._tried(LEAST_PREFIX if self._shares else 0):
-                        return True
-                    if not self._shares:
-                        break
-                    self._shares = False
+                return self._tried(LEAST_PREFIX if shares else 0)
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
-            _log.info("decoding in a continuous batch does not work here: %s", error)
-        return False
+            _log.info("decoding in a continuous batch does not work so: %s", error)
+            return False
 
     def _tried(self, shared: int) -> bool:
         import torch

@@ -120,18 +120,23 @@ class TextGenerator:
         answers: dict[int, Generated] = {}
         for settings, members in groups.items():
             room = self._room(settings)
-            rows = [
-                Row(encoded[index][-room:], prompts[index].seed, stops[stops_of(prompts[index])])
-                for index in members
-            ]
+            rows: dict[tuple[Any, ...], Row] = {}
+            owners = []
+            for index in members:
+                prompt, tokens = prompts[index], encoded[index][-room:]
+                # what is not drawn is the same for equal prompts
+                seed = prompt.seed if settings.temperature > 0 else 0
+                owners.append((tuple(tokens), seed, stops_of(prompt)))
+                rows.setdefault(owners[-1], Row(tokens, seed, stops[stops_of(prompt)]))
             if self.loop is None:
-                self._batch_by_batch(rows, settings)
+                self._batch_by_batch(list(rows.values()), settings)
             else:
-                self.loop.run(rows, self._rules(settings))
-            for index, row in zip(members, rows, strict=True):
-                answers[index] = finished(
-                    self.encoder, row.new, stops_of(prompts[index]), self.ends
-                )
+                self.loop.run(list(rows.values()), self._rules(settings))
+            found = {
+                own: finished(self.encoder, row.new, own[-1], self.ends)
+                for own, row in rows.items()
+            }
+            answers |= {index: found[own] for index, own in zip(members, owners, strict=True)}
         return [answers[index] for index in range(len(prompts))]
 
     @cached_property
@@ -178,7 +183,9 @@ class TextGenerator:
         """Fill in the answers of `rows` by transformers' `generate`."""
 
         def fits(batch: Sequence[Row]) -> bool:
-            return self.limits.fit(len(batch), len(batch[0].prompt) + settings.max_new_tokens)
+            longest = len(batch[0].prompt)
+            whole = self.limits.fit(len(batch), longest + settings.max_new_tokens)
+            return whole and self.limits.begin(len(batch), longest)
 
         ordered = sorted(rows, key=lambda row: -len(row.prompt))
         found = in_batches(

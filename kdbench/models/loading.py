@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +13,19 @@ from kdbench.models.adapter import LoadSettings
 from kdbench.models.causal_lm import CausalLM
 from kdbench.models.model_files import ModelFiles, mismatch
 from kdbench.models.tokens import TextEncoder, context_length
+from kdbench.models.trimmed_head import BIAS, WEIGHT
 
 if TYPE_CHECKING:
     from kdbench.models.transformers import TransformersParams
+    from kdbench.models.trimmed_head import TrimmedHead
 
 
 def load_causal_lm(
-    files: ModelFiles, params: TransformersParams, settings: LoadSettings, dtype: str
+    files: ModelFiles,
+    params: TransformersParams,
+    settings: LoadSettings,
+    dtype: str,
+    head: TrimmedHead | None = None,
 ) -> CausalLM:
     """The model in `files`, on its device, in evaluation mode, with its tokenizer.
 
@@ -25,7 +34,7 @@ def load_causal_lm(
     """
     tokenizer = _tokenizer(files, params, settings)
     device = torch_device(settings.device)
-    model = _model(files, params, settings, dtype, device)
+    model = _model(files, params, settings, dtype, device, trimmed=head is not None)
     if files.peft is not None:
         model = _merged(model, files.peft.at_hand())
     # transformers adds special tokens of its own to a tokenizer from GGUF; `check` has counted the
@@ -36,6 +45,8 @@ def load_causal_lm(
         if largest >= rows:
             raise ModelError(mismatch(str(files.weights.at_hand()), largest, rows))
     model.eval()
+    if head is not None:
+        head.put_on(model)
     length = params.max_length or context_length(model.config, tokenizer)
     encoder = TextEncoder(tokenizer, length, params.add_bos_token)
     return CausalLM(model, encoder, settings.batch_size)
@@ -74,6 +85,7 @@ def _model(
     settings: LoadSettings,
     dtype: str,
     device: str,
+    trimmed: bool,
 ) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
@@ -92,10 +104,24 @@ def _model(
         options["attn_implementation"] = params.attn_implementation
     if device != "cpu":
         options["device_map"] = {"": device}
-    model, report = _loading(
-        "model", folder, settings, lambda: AutoModelForCausalLM.from_pretrained(folder, **options)
-    )
-    missing = sorted(report["missing_keys"])
+    if trimmed:  # a head of its own size follows; here the model's has that of its vocabulary
+        options |= {"ignore_mismatched_sizes": True, "tie_word_embeddings": False}
+    # the library would say that the head was filled at random, which does not last
+    with _silent("transformers.modeling_utils") if trimmed else nullcontext():
+        model, report = _loading(
+            "model",
+            folder,
+            settings,
+            lambda: AutoModelForCausalLM.from_pretrained(folder, **options),
+        )
+    head = {WEIGHT, BIAS} if trimmed else set()
+    missing = sorted(set(report["missing_keys"]) - head)
+    odd = sorted({key for key, *_ in report["mismatched_keys"]} - head)
+    if odd:
+        raise ModelError(
+            f"{folder}: {', '.join(odd[:3])} has another shape than config.json says; only the head of a "
+            "trimmed model may"
+        )
     if missing:
         raise ModelError(
             f"{folder}: the weights lack {len(missing)} tensors ({', '.join(missing[:3])}), which "
@@ -103,6 +129,18 @@ def _model(
             "to it"
         )
     return model
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """No warnings of the logger `name` while the block lasts."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _merged(model: Any, folder: Path) -> Any:

@@ -153,6 +153,8 @@ def _acceptances(
 
     teacher, student = first.logits(batch, places), second.logits(batch, places)
     device, shared = teacher.device, min(teacher.shape[-1], student.shape[-1])
+    if warp.temperature == 0:
+        return _greedy_acceptances(first, teacher, student, places)
     found = torch.empty((len(places.at), 3), device=device, dtype=torch.float64)
     for start, inside, at, wanted in chunks(places, device, chunk_size(teacher)):
         parts = slice(start, start + int(at.max()) + 1)
@@ -166,6 +168,21 @@ def _acceptances(
     if bool(found.isnan().any()):
         raise ModelError(nonsense(first.model))
     return found.cpu()
+
+
+def _greedy_acceptances(
+    first: TokenScorer, teacher: torch.Tensor, student: torch.Tensor, places: Places
+) -> torch.Tensor:
+    """The same where all mass of both lies on one token: which one is all that counts."""
+    import torch
+
+    device = teacher.device
+    at, wanted = (torch.tensor(own, device=device) for own in (places.at, places.targets))
+    (most, target), (more, draft) = (logits.to(device).max(-1) for logits in (teacher, student))
+    if not bool(torch.isfinite(most).all() & torch.isfinite(more).all()):
+        raise ModelError(nonsense(first.model))
+    found = torch.stack([draft[at] == wanted, (draft == target)[at], target[at] == wanted], dim=1)
+    return found.double().cpu()
 
 
 def _values(

@@ -21,6 +21,9 @@ Tokens = tuple[int, ...]
 LEAST_PREFIX = 32
 """Tokens: a shorter prefix is computed again rather than kept."""
 
+LEAST_SAVING = 1 / 8
+"""Share of all tokens: rows that share nothing need no masks, and go into fewer batches."""
+
 EXTRA_PASS = 64
 """What the forward pass of a prefix costs besides its tokens, in tokens."""
 
@@ -61,7 +64,8 @@ class TreeRow:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How sequences become rows; see the module.
+    """How sequences become rows; see the module. Where less than the share `least` of all tokens would be
+    saved, nothing is shared.
 
     `most` bounds a packed row's tokens (a single sequence may be longer). Sequences longer than `window`,
     the tokens that the model attends to, stay whole: our masks know of no window.
@@ -72,6 +76,7 @@ class Layout:
     window: float = float("inf")
     share: bool = True
     prefixes: bool = True
+    least: float = LEAST_SAVING
 
     def rows(self, needed: dict[Tokens, int]) -> list[TreeRow]:
         """Rows for sequences; the logits at the last `needed[sequence]` tokens of each are wanted."""
@@ -80,6 +85,9 @@ class Layout:
         if len(sequences) < 2:
             return found + [_row([one], 0) for one in sequences]
         alike = [0, *(common(a, b) for a, b in pairwise(sequences))]
+        total = sum(map(len, needed))
+        if sum(alike) < self.least * total:
+            return [_row([one], 0) for one in needed]
         waiting = [(0, len(sequences), 0)]
         while waiting:
             first, last, base = waiting.pop()
@@ -105,6 +113,10 @@ class Layout:
                 continue
             base = free if behind < apart else base
             waiting.extend((*child, base) for child in reversed(children))
+        computed = sum(len(row.tokens) for row in found)
+        computed += sum(map(len, {row.prefix for row in found}))
+        if computed > (1 - self.least) * total:
+            return [_row([one], 0) for one in needed]
         return found
 
     def _cost(self, tokens: int, base: int) -> float:

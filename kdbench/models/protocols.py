@@ -19,6 +19,7 @@ CHAT_TEMPLATE = "chat_template"
 SCORE_TOKENS = "score_tokens"
 SCORE_WINDOWS = "score_windows"
 DRAFT_TOKENS = "draft_tokens"
+DRAFT_DISTRIBUTIONS = "draft_distributions"
 GENERATE_IMAGES = "generate_images"
 TIME_TEXT = "time_text"
 STREAM_TEXT = "stream_text"
@@ -34,6 +35,7 @@ ABOUT_VERBS: Mapping[str, str] = {
     SCORE_WINDOWS: "log-probability of a whole text, in windows of a given size that overlap",
     SCORE_TOKENS: "whole distributions over the next token, for comparing two models in one process",
     DRAFT_TOKENS: "proposes tokens from those before them alone, without distributions",
+    DRAFT_DISTRIBUTIONS: "distributions over the tokens that a draft can propose, a part of all",
     GENERATE_IMAGES: "images from prompts or labels, each from noise of its own seed",
     TIME_TEXT: "a fixed number of tokens generated in this process, with marks for a clock",
     STREAM_TEXT: "text from a server, chunk by chunk, many requests under way at once",

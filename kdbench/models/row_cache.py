@@ -18,6 +18,19 @@ _SPARE = 64
 """Columns that a layer grows by: a step then writes its own column and copies none."""
 
 
+def token_bytes(model: Any) -> int | None:
+    """Bytes of a token's keys and values in all layers of a transformers `model`; None where its
+    configuration does not say."""
+    config = model.config.get_text_config()
+    names = ("num_hidden_layers", "num_attention_heads", "hidden_size")
+    layers, heads, width = (getattr(config, name, None) for name in names)
+    if not (layers and heads and width):
+        return None
+    size = getattr(config, "head_dim", None) or width // heads
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    return int(2 * layers * kept * size * model.dtype.itemsize)
+
+
 def empty_cache(prefix: Layers | None = None, rows: int = 1) -> Any:
     """A transformers cache of layers that can be narrowed and joined; each of its `rows` begins with
     `prefix`, keys and values [1, heads, tokens, size] of each layer, where one is given."""
@@ -34,31 +47,23 @@ def empty_cache(prefix: Layers | None = None, rows: int = 1) -> Any:
     return Cache(layers=layers)
 
 
-def narrow(cache: Any, rows: torch.Tensor, columns: torch.Tensor | None) -> None:
-    """Keep `rows` (int64) of `cache`, and `columns` where they are given."""
+def keep(cache: Any, count: int, sources: torch.Tensor, places: torch.Tensor) -> None:
+    """Keep `count` rows: those at `sources` go to `places`, and all behind `count` is forgotten. Both are
+    int64; buffers stay as they are, for rows that join."""
     for layer in cache.layers:
-        keys, values = layer.keys[rows], layer.values[rows]
-        if columns is not None:
-            keys, values = keys[:, :, columns], values[:, :, columns]
-        layer.hold(keys, values)
+        layer.keep(count, sources, places)
+
+
+def pick(cache: Any, columns: torch.Tensor) -> None:
+    """Keep `columns` (int64) of `cache`."""
+    for layer in cache.layers:
+        layer.hold(layer.keys[:, :, columns], layer.values[:, :, columns])
 
 
 def join(cache: Any, other: Any) -> None:
     """Put the rows of `other` below those of `cache`."""
-    import torch
-
     for layer, more in zip(cache.layers, other.layers, strict=True):
-        both = []
-        for one, two in ((layer.keys, more.keys), (layer.values, more.values)):
-            width = max(one.shape[-2], two.shape[-2])
-            shape = (len(one) + len(two), one.shape[1], width + _SPARE, one.shape[-1])
-            room = torch.empty(shape, dtype=one.dtype, device=one.device)
-            for start, part in ((0, one), (len(one), two)):
-                rows, gap = room[start : start + len(part)], width - part.shape[-2]
-                rows[:, :, :gap] = 0  # masked, and no accidental NaN
-                rows[:, :, gap:width] = part
-            both.append(room)
-        layer.hold(*both, length=width)
+        layer.join(more.keys, more.values)
         more.keys = more.values = None
 
 
@@ -67,37 +72,60 @@ def _layer_class() -> Any:
     from transformers.cache_utils import DynamicLayer
 
     class Rows(DynamicLayer):  # type: ignore[no-untyped-call]
-        """`keys` and `values` are views of the filled part of longer buffers."""
+        """`keys` and `values` are views of the filled part of larger buffers."""
 
-        def hold(self, keys: Any, values: Any, length: int | None = None) -> None:
+        def hold(self, keys: Any, values: Any) -> None:
             if not self.is_initialized:
                 self.lazy_initialization(keys, values)
             self._keys, self._values = keys, values
-            self._show(keys.shape[-2] if length is None else length)
+            self._show(len(keys), keys.shape[-2])
 
-        def _show(self, length: int) -> None:
-            self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
+        def _show(self, rows: int, length: int) -> None:
+            self.keys = self._keys[:rows, :, :length]
+            self.values = self._values[:rows, :, :length]
+
+        def keep(self, count: int, sources: torch.Tensor, places: torch.Tensor) -> None:
+            assert self.keys is not None and self.values is not None
+            if len(sources):
+                for part in (self.keys, self.values):
+                    part[places] = part[sources]
+            self._show(count, self.keys.shape[-2])
+
+        def join(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+            assert self.keys is not None
+            rows, length = len(self.keys), self.keys.shape[-2]
+            total, width = rows + len(keys), max(length, keys.shape[-2])
+            if width > length or total > len(self._keys):
+                self._keys = _roomier(self.keys, total, width - length, width + _SPARE)
+                self._values = _roomier(self.values, total, width - length, width + _SPARE)
+            gap = width - keys.shape[-2]
+            for buffer, part in ((self._keys, keys), (self._values, values)):
+                buffer[rows:total, :, :gap] = 0  # masked, and no accidental NaN
+                buffer[rows:total, :, gap:width] = part
+            self._show(total, width)
 
         def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
             if not self.is_initialized:
                 self.hold(key_states, value_states)
                 return key_states, value_states
             assert self.keys is not None
-            before = self.keys.shape[-2]
+            rows, before = len(self.keys), self.keys.shape[-2]
             after = before + key_states.shape[-2]
             if after > self._keys.shape[-2]:
-                self._keys = _longer(self._keys, before, after + _SPARE)
-                self._values = _longer(self._values, before, after + _SPARE)
-            self._keys[:, :, before:after] = key_states
-            self._values[:, :, before:after] = value_states
-            self._show(after)
+                self._keys = _roomier(self.keys, rows, 0, after + _SPARE)
+                self._values = _roomier(self.values, rows, 0, after + _SPARE)
+            self._keys[:rows, :, before:after] = key_states
+            self._values[:rows, :, before:after] = value_states
+            self._show(rows, after)
             return self.keys, self.values
 
-    def _longer(old: torch.Tensor, filled: int, length: int) -> torch.Tensor:
+    def _roomier(old: Any, rows: int, gap: int, columns: int) -> torch.Tensor:
+        """A buffer of `rows` and `columns` that begins with `old` behind a masked gap."""
         new = torch.empty(
-            (*old.shape[:2], length, old.shape[-1]), dtype=old.dtype, device=old.device
+            (rows, old.shape[1], columns, old.shape[-1]), dtype=old.dtype, device=old.device
         )
-        new[:, :, :filled] = old[:, :, :filled]
+        new[: len(old), :, :gap] = 0
+        new[: len(old), :, gap : gap + old.shape[-2]] = old
         return new
 
     return Rows

@@ -266,6 +266,9 @@ def _places(
 ) -> Places:
     found = Places([], [], [], [], [], [0])
     for number, tree in enumerate(batch):
+        if len(tree.paths) == 1:
+            _places_of_whole(found, number, tree, rows, members)
+            continue
         place_of: dict[int, int] = {}
         for sequence, path in tree.paths.items():
             for index in members[sequence]:
@@ -280,6 +283,27 @@ def _places(
                 found.requests.append(index)
                 found.starts.append(len(found.at))
     return found
+
+
+def _places_of_whole(
+    found: Places,
+    number: int,
+    tree: TreeRow,
+    rows: Sequence[TokenRow],
+    members: Mapping[Tokens, Sequence[int]],
+) -> None:
+    """The same for a row that is one sequence: what is wanted of it are its last nodes."""
+    ((sequence, path),) = tree.paths.items()
+    most = max(rows[index].scored for index in members[sequence])
+    found.rows.extend([number] * most)
+    found.columns.extend(path[-most:])
+    end = len(found.rows)
+    for index in members[sequence]:
+        request = rows[index]
+        found.at.extend(range(end - request.scored, end))
+        found.targets.extend(request.tokens[-request.scored :])
+        found.requests.append(index)
+        found.starts.append(len(found.at))
 
 
 def owners(places: Places) -> Iterator[tuple[int, int, int]]:

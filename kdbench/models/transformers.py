@@ -4,6 +4,7 @@ GPU.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -12,8 +13,15 @@ from kdbench.errors import ModelError, did_you_mean
 from kdbench.models.adapter import AdapterParams
 from kdbench.models.local_files import LocalFilesAdapter
 from kdbench.models.model_files import ModelFiles
-from kdbench.models.protocols import FOOTPRINT, SCORE_TOKENS, SCORE_WINDOWS, TIME_TEXT
+from kdbench.models.protocols import (
+    DRAFT_DISTRIBUTIONS,
+    FOOTPRINT,
+    SCORE_TOKENS,
+    SCORE_WINDOWS,
+    TIME_TEXT,
+)
 from kdbench.models.requirements import require
+from kdbench.models.trimmed_head import TrimmedHead
 from kdbench.registry import adapter
 
 if TYPE_CHECKING:
@@ -37,6 +45,11 @@ class TransformersParams(AdapterParams):
     max_length: int | None = Field(
         None, gt=0, description="tokens of context; default: what the model's configuration says"
     )
+    head_tokens: str | None = Field(
+        None,
+        description="safetensors file with the tokens of a trimmed output head: token_ids, or d2t as "
+        "EAGLE-3 has it; the model is then a draft and nothing else",
+    )
 
 
 @adapter("transformers")
@@ -58,13 +71,29 @@ class TransformersAdapter(LocalFilesAdapter):
             peft=self.params.peft,
         )
 
+    @property
+    def trimmed_head(self) -> TrimmedHead | None:
+        """The head with rows for a part of the vocabulary, where the suite says so."""
+        if self.params.head_tokens is None:
+            return None
+        file = self.folder / Path(self.params.head_tokens).expanduser()
+        return TrimmedHead(file, self.files.checkpoint())
+
     def check(self) -> None:
         if self.settings.dtype not in DTYPES:
             near = did_you_mean(self.settings.dtype, list(DTYPES))
             raise ModelError(
                 f"no dtype named {self.settings.dtype!r}{near}; one of {', '.join(DTYPES)}"
             )
+        if self.params.head_tokens is not None and (self.params.peft or self.files.weights.file):
+            raise ModelError(
+                "`head_tokens` goes with a folder of safetensors; a PEFT adapter or a GGUF file can't come "
+                "with it"
+            )
         self.files.check()
+        if self.params.head_tokens is not None and not self.downloads():
+            assert self.trimmed_head is not None
+            self.trimmed_head.tokens()
         require("torch", "transformers", extra="lm")
         if self.params.peft is not None:
             require("peft", extra="peft")
@@ -72,13 +101,25 @@ class TransformersAdapter(LocalFilesAdapter):
             require("gguf", "accelerate", extra="gguf")
 
     def verbs(self) -> frozenset[str]:
+        if self.params.head_tokens is not None:
+            return frozenset({DRAFT_DISTRIBUTIONS, TIME_TEXT, FOOTPRINT})
         return super().verbs() | {SCORE_TOKENS, SCORE_WINDOWS, TIME_TEXT, FOOTPRINT}
 
+    def lacking(self) -> str:
+        if self.params.head_tokens is None:
+            return ""
+        return (
+            "its head is trimmed (`head_tokens`), so it has no distribution over the whole vocabulary and "
+            "is a draft and nothing else"
+        )
+
     def fingerprint(self) -> dict[str, str]:
+        head = self.trimmed_head
         return {
             **super().fingerprint(),
             "adapter": f"{self.name}/{self.version}",
             "attention": self.params.attn_implementation or "default",
+            **({"head_tokens": head.digest()} if head is not None else {}),
         }
 
     def prepare(self) -> None:
@@ -90,4 +131,6 @@ class TransformersAdapter(LocalFilesAdapter):
         from kdbench.models.loading import load_causal_lm
 
         self.check()
-        return load_causal_lm(self.files, self.params, self.settings, self.dtype())
+        return load_causal_lm(
+            self.files, self.params, self.settings, self.dtype(), self.trimmed_head
+        )

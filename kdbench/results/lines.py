@@ -102,7 +102,8 @@ def select(
 
 
 def _matches(value: str, pattern: str | None) -> bool:
-    return pattern is None or fnmatchcase(value, pattern)
+    # a name with brackets ("tau@5[category=math]") is no pattern that matches itself
+    return pattern is None or value == pattern or fnmatchcase(value, pattern)
 
 
 def number(value: float | None) -> str:

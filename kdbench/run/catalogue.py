@@ -70,7 +70,8 @@ def describe(reference: str) -> dict[str, Any]:
         verb: ABOUT_VERBS.get(verb, "a plugin's own verb") for verb in sorted(task.verbs())
     }
     about["metrics"] = [
-        f"{m.name} ({m.unit}, {m.better} is better): {m.about}" for m in task.metrics()
+        f"{m.name} ({m.unit}, {m.better} is better{f', by {m.by} too' if m.by else ''}): {m.about}"
+        for m in task.metrics()
     ]
     about["protocol"] = task.protocol()
     return about

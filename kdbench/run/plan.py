@@ -10,7 +10,7 @@ from typing import Any
 from kdbench import registry
 from kdbench.errors import KdbenchError, SettingsConflictError
 from kdbench.models.adapter import Adapter, Download
-from kdbench.models.protocols import DRAFT_TOKENS
+from kdbench.models.protocols import DRAFT_DISTRIBUTIONS, DRAFT_TOKENS
 from kdbench.results.hardware import hardware_id
 from kdbench.results.store import CellRecord, Store, cell_key
 from kdbench.run.arrival import PROTOCOL, Reach
@@ -334,11 +334,14 @@ def _spec_of(basis: ModelTask, above: TaskSpec) -> TaskSpec:
 def _check_verbs(task: Task, verbs: frozenset[str], name: str, adapter: Adapter) -> None:
     missing = sorted(verbs - adapter.verbs())
     if missing:
-        # a lookup is a draft and nothing else, which is no fault of the suite
-        error = SettingsConflictError if adapter.verbs() == {DRAFT_TOKENS} else KdbenchError
+        # what is a draft and nothing else is no fault of the suite
+        drafts = adapter.verbs() & {DRAFT_TOKENS, DRAFT_DISTRIBUTIONS}
+        error = SettingsConflictError if drafts else KdbenchError
+        why = adapter.lacking()
         raise error(
             f"{task.label} needs {', '.join(missing)}, which the model {name!r} (adapter "
             f"{adapter.name}) does not have; it has {', '.join(sorted(adapter.verbs())) or 'none'}"
+            + (f": {why}" if why else "")
         )
 
 

@@ -160,24 +160,43 @@ def _cell_rows(
     samples: dict[str, list[Sample]],
     method: str = "",
 ) -> Iterator[Row]:
-    """One row per metric of a model's own cell."""
+    """One row per metric of a model's own cell, and one per value of the tag that the metric is told by."""
     for metric in cell.metrics:
-        measured = Measurement(metric.name, metric.unit, metric.better, None, cell.reason)
-        status = ""
-        if cell.ok and (reason := _skipped(metric.name, samples[cell.model])):
-            measured = replace(measured, reason=reason)
-        elif cell.ok:
-            try:
-                estimate = _estimate(cell, metric, samples[cell.model], header.confidence)
-                why = (
-                    cell.summary[metric.name]["reason"]
-                    if estimate is None
-                    else _notes(metric.name, samples[cell.model])
-                )
-                measured = replace(measured, estimate=estimate, reason=why)
-            except TaskError as error:
-                measured, status = replace(measured, reason=str(error)), "failed"
-        yield _row(header, cell, role, model, pair, measured, status, method)
+        own = samples[cell.model] if cell.ok else []
+        for name, part in [(metric.name, own), *_by_tag(metric, own)]:
+            measured, status = _measured(cell, metric, part, header.confidence)
+            measured = replace(measured, metric=name)
+            yield _row(header, cell, role, model, pair, measured, status, method)
+
+
+def _by_tag(metric: Metric, samples: Sequence[Sample]) -> Iterator[tuple[str, list[Sample]]]:
+    """A metric's name and samples for each value of its tag; numbers of a whole set have no parts."""
+    if not metric.by or metric.aggregation == OWN:
+        return
+    parts: dict[str, list[Sample]] = {}
+    for sample in samples:
+        if metric.by in sample.tags and metric.name in sample.scores:
+            parts.setdefault(sample.tags[metric.by], []).append(sample)
+    for value, part in sorted(parts.items()):
+        yield f"{metric.name}[{metric.by}={value}]", part
+
+
+def _measured(
+    cell: CellView, metric: Metric, samples: Sequence[Sample], confidence: float
+) -> tuple[Measurement, str]:
+    """A metric over `samples` of a cell, and "failed" where they can't be used."""
+    measured = Measurement(metric.name, metric.unit, metric.better, None, cell.reason)
+    if not cell.ok:
+        return measured, ""
+    if reason := _skipped(metric.name, samples):
+        return replace(measured, reason=reason), ""
+    try:
+        estimate = _estimate(cell, metric, samples, confidence)
+    except TaskError as error:
+        return replace(measured, reason=str(error)), "failed"
+    summary = cell.summary.get(metric.name, {})
+    why = summary["reason"] if estimate is None else _notes(metric.name, samples)
+    return replace(measured, estimate=estimate, reason=why), ""
 
 
 def _skipped(metric: str, samples: Sequence[Sample]) -> str:

@@ -32,9 +32,11 @@ def clustered_bootstrap(
     seed gives the same interval.
 
     One cluster, or a replicate in which the statistic is nan, leaves the bounds nan. Where a
-    closed form fits (``mean``, ``ratio_of_sums``) it covers better with few clusters. Raises
-    ValueError for unusable columns, fewer than 2 replicates, an unknown interval, or a statistic
-    of the wrong shape.
+    closed form fits (``mean``, ``ratio_of_sums``) it covers better with few clusters: with two or
+    three the interval ends at the most extreme resamples. Where BCa has no acceleration (its
+    correction passes its pole) the interval is the bias-corrected one, where it has no bias either
+    the percentile one; ``method`` then says so. Raises ValueError for unusable columns, fewer than
+    2 replicates, an unknown interval, or a statistic of the wrong shape.
 
     Source: Davison & Hinkley (1997), Bootstrap Methods and their Application, 3.8, for resampling
     clusters; Efron (1987), "Better bootstrap confidence intervals", JASA 82, for BCa; Hesterberg
@@ -61,13 +63,14 @@ def clustered_bootstrap(
         method = "undefined (one cluster)" if groups.lone else "undefined (one sample)"
         return Estimate(value, math.nan, math.nan, method, n, groups.count)
 
-    tail = _expanded_tail(confidence, groups.count)
+    reach = _expanded_reach(confidence, groups.count)
     values = _apply(statistic, _resampled_sums(sums, seed, replicates))
     if np.isnan(values).any():
         return Estimate(value, math.nan, math.nan, method, n, groups.count)
-    levels = (tail, 1 - tail)
+    levels = (normal_cdf(-reach), normal_cdf(reach))
     if interval == "bca":
-        levels = _bca_levels(value, values, _apply(statistic, total - sums), tail)
+        levels, kind = _bca_levels(value, values, _apply(statistic, total - sums), reach)
+        method = f"{method}, {kind}" if kind else method
     low, high = (float(bound) for bound in np.quantile(values, levels))
     return Estimate(value, low, high, method, n, groups.count)
 
@@ -95,26 +98,29 @@ def _resampled_sums(sums: Floats, seed: int, replicates: int) -> Floats:
     return np.concatenate(chunks, axis=1)
 
 
-def _expanded_tail(confidence: float, count: int) -> float:
-    """Tail probability at which normal quantiles reach as far as t on ``count`` clusters."""
-    reach = two_sided_t(confidence, count - 1) * math.sqrt(count / (count - 1))
-    return normal_cdf(-reach)
+def _expanded_reach(confidence: float, count: int) -> float:
+    """Standard deviations at which normal quantiles reach as far as t on ``count`` clusters."""
+    return two_sided_t(confidence, count - 1) * math.sqrt(count / (count - 1))
 
 
 def _bca_levels(
-    value: float, values: Floats, without_one: Floats, tail: float
-) -> tuple[float, float]:
-    """Quantile levels corrected for bias and acceleration; uncorrected where those degenerate."""
+    value: float, values: Floats, without_one: Floats, reach: float
+) -> tuple[tuple[float, float], str]:
+    """Quantile levels corrected for bias and acceleration, and the kind of interval where one of the
+    corrections degenerates and is left out.
+
+    ``reach`` is in standard deviations: as a probability, what few clusters ask for rounds to 1.
+    """
     below = float((values < value).mean() + (values == value).mean() / 2)
+    if not 0 < below < 1:
+        return (normal_cdf(-reach), normal_cdf(reach)), "percentile"
+    bias = normal_quantile(below)
+    ends = (bias - reach, bias + reach)
     pull = without_one.mean() - without_one
     spread = float(pull @ pull)
-    if not 0 < below < 1 or not 0 < spread < math.inf:
-        return tail, 1 - tail
-    bias = normal_quantile(below)
-    acceleration = float((pull**3).sum()) / (6 * spread**1.5)
-
-    def level(probability: float) -> float:
-        shifted = bias + normal_quantile(probability)
-        return normal_cdf(bias + shifted / (1 - acceleration * shifted))
-
-    return level(tail), level(1 - tail)
+    known = 0 < spread < math.inf
+    acceleration = float((pull**3).sum()) / (6 * spread**1.5) if known else 0.0
+    if not known or min(1 - acceleration * end for end in ends) <= 0:
+        return (normal_cdf(bias + ends[0]), normal_cdf(bias + ends[1])), "bias-corrected"
+    low, high = (normal_cdf(bias + end / (1 - acceleration * end)) for end in ends)
+    return (low, high), ""

@@ -4,12 +4,13 @@
     speedup on efficiency/decode for fkl >= 1.5
     gap of nll on fidelity/* <= 0.02 with confidence 0.9 (warn)
     acc on reasoning/* no worse than baseline by 0.01
+    tau@5 on speculative.replay/* for on-policy better than scratch by 0.1
 
     retention of exact_match on reasoning/gsm8k where category=algebra >= 0.9
 
 Words in order: `[KIND of] METRIC [on [all] TASKS [where TAG=VALUE]] [for PAIR] COMPARISON
-[with confidence C] [(warn)]`, where a comparison is `>= X`, `<= X` or
-`no worse than BASELINE [by MARGIN]`; `97%` is 0.97.
+[with confidence C] [(warn)]`, where a comparison is `>= X`, `<= X`,
+`no worse than BASELINE [by MARGIN]` or `better than BASELINE [by MARGIN]`; `97%` is 0.97.
 """
 
 from __future__ import annotations
@@ -24,13 +25,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from kdbench.errors import did_you_mean
 
-Kind = Literal["value", "retention", "gap", "no_worse_than"]
+Kind = Literal["value", "retention", "gap", "no_worse_than", "better_than"]
 Bound = Annotated[float, Field(allow_inf_nan=False)]
 
 DERIVED = ("retention", "gap", "ratio", "p", "lost", "gained", "gain_over_baseline")
-"""What a pair adds to a metric of its models; `acc.lost` can be bounded like a metric."""
+"""What a pair adds to a metric; `acc.lost` can be bounded like a metric. So can `gain_over[STUDENT]`."""
 
-_COMPARED = ("retention", "gap", "no_worse_than")
+AGAINST: Mapping[str, str] = {"no_worse_than": "no worse than", "better_than": "better than"}
+"""Kinds that compare with a baseline, in words."""
+
+_COMPARED = ("retention", "gap", *AGAINST)
+_GAIN = re.compile(r"(?P<metric>.+?)\.gain_over\[(?P<student>.+)\]")
 _EXAMPLE = "a gate reads like 'retention of acc on reasoning/* >= 0.97'"
 _BOUNDS = {">=": "min", "≥": "min", "<=": "max", "≤": "max"}
 _INSTEAD = {">": ">=", "=>": ">=", "<": "<=", "=<": "<=", "==": ">= or <=", "=": ">= or <="}
@@ -56,7 +61,8 @@ class Gate(BaseModel):
 
     `value` bounds the number itself (of the pair where the metric is one of pairs, else of the
     student), `retention` student / teacher, `gap` student - teacher in the metric's unit, and
-    `no_worse_than` the student's distance to a baseline, in the metric's better direction.
+    `no_worse_than` and `better_than` the student's distance to a baseline, in the metric's better
+    direction. In a metric of pairs the baseline is another student of the same teacher.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,13 +96,18 @@ class Gate(BaseModel):
     baseline: Annotated[
         str | None,
         Field(
-            description="`no_worse_than` only: 'baseline' (the pair's own, the default), a model's "
-            "name, or the path of earlier results (with a '/'), relative to the suite."
+            description="`no_worse_than` and `better_than` only: 'baseline' (the pair's own, the "
+            "default), a model's name, or the path of earlier results (with a '/'), relative to the "
+            "suite."
         ),
     ] = None
     margin: Annotated[
         Bound | None,
-        Field(ge=0, description="`no_worse_than` only: how much worse will do (default 0)."),
+        Field(
+            ge=0,
+            description="How much worse will do (`no_worse_than`), or how much better is asked for "
+            "(`better_than`); default 0.",
+        ),
     ] = None
     confidence: Annotated[
         Share, Field(description="Of the interval; default: settings.confidence.")
@@ -117,13 +128,12 @@ class Gate(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if self.kind == "no_worse_than":
+        if self.kind in AGAINST:
             if self.min is not None or self.max is not None:
-                raise ValueError("'no_worse_than' takes a `margin`, not `min` or `max`")
+                raise ValueError(f"{self.kind!r} takes a `margin`, not `min` or `max`")
         elif self.baseline is not None or self.margin is not None:
-            raise ValueError(
-                f"`baseline` and `margin` go with 'no_worse_than', not with {self.kind!r}"
-            )
+            kinds = " and ".join(map(repr, AGAINST))
+            raise ValueError(f"`baseline` and `margin` go with {kinds}, not with {self.kind!r}")
         elif self.min is None and self.max is None:
             raise ValueError(f"a gate of kind {self.kind!r} needs `min` or `max`")
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -155,8 +165,8 @@ class Gate(BaseModel):
             words.append(f"where {self.where}")
         if self.pair or self.model:
             words.append(f"for {self.pair or self.model}")
-        if self.kind == "no_worse_than":
-            words.append(f"no worse than {self.baseline or 'baseline'}")
+        if self.kind in AGAINST:
+            words.append(f"{AGAINST[self.kind]} {self.baseline or 'baseline'}")
             if self.margin is not None:
                 words.append(f"by {self.margin!r}")
         bounds = [(">=", self.min), ("<=", self.max)]
@@ -165,6 +175,21 @@ class Gate(BaseModel):
         if self.severity == "warn":
             words.append("(warn)")
         return " ".join(filter(None, words))
+
+
+def parted(metric: str) -> tuple[str, str]:
+    """A metric and what a pair derives from it, empty where nothing is: ("acc", "lost"),
+    ("tau@5", "gain_over[scratch]")."""
+    gain = _GAIN.fullmatch(metric)
+    if gain:
+        return gain["metric"], f"gain_over[{gain['student']}]"
+    base, _, derived = metric.rpartition(".")
+    return (base, derived) if derived in DERIVED else (metric, "")
+
+
+def student_of(derived: str) -> str:
+    """The other student in `gain_over[STUDENT]`; empty for everything else that pairs derive."""
+    return derived.removeprefix("gain_over[").removesuffix("]") if "[" in derived else ""
 
 
 def parse_sentence(text: str) -> dict[str, Any]:
@@ -185,9 +210,13 @@ def parse_sentence(text: str) -> dict[str, Any]:
         found["kind"] = kind
         words = words[2:]
     found["metric"] = _take(words, "a metric")
+    if "[" in found["metric"] and words[:1] == ["="]:
+        base, _, tag = found["metric"].partition("[")
+        part = f"where {tag}={' '.join(words[1:2]).removesuffix(']')}"
+        raise ValueError(f"samples of one kind are chosen by words: write '{base} on TASKS {part}'")
     if words[:1] == ["on"]:
         every = words[1:2] == ["all"]
-        if every and (not words[2:] or words[2] in ("where", "for", "no", *_BOUNDS)):
+        if every and (not words[2:] or words[2] in ("where", "for", "no", "better", *_BOUNDS)):
             del words[:2]
         else:
             found["on"] = _take(words, "tasks, such as reasoning/*", skip=2 if every else 1)
@@ -214,11 +243,14 @@ def _take_tag(words: list[str]) -> str:
 
 
 def _take_comparison(words: list[str], found: dict[str, Any]) -> None:
-    if words[:3] == ["no", "worse", "than"]:
+    for kind, phrase in AGAINST.items():
+        length = len(phrase.split())
+        if words[:length] != phrase.split():
+            continue
         if "kind" in found:
-            raise ValueError(f"'no worse than' compares values: leave out '{found['kind']} of'")
-        found["kind"] = "no_worse_than"
-        found["baseline"] = _take(words, "'baseline', a model or earlier results", skip=3)
+            raise ValueError(f"'{phrase}' compares values: leave out '{found['kind']} of'")
+        found["kind"] = kind
+        found["baseline"] = _take(words, "'baseline', a model or earlier results", skip=length)
         if words[:1] == ["by"]:
             found["margin"] = _number(_take(words, "a number", skip=1))
         return
@@ -230,8 +262,9 @@ def _take_comparison(words: list[str], found: dict[str, Any]) -> None:
         expected = expected or (["for"] if "pair" not in found else [])
         choices = ", ".join(repr(word) for word in [*expected, ">=", "<="])
         where = f"at {' '.join(words)!r}" if words else "at the end"
-        near = did_you_mean(sign, [*expected, "no"]) if sign else ""
-        raise ValueError(f"expected {choices} or 'no worse than' {where}{near}; {_EXAMPLE}")
+        near = did_you_mean(sign, [*expected, "no", "better"]) if sign else ""
+        phrases = ", ".join(map(repr, AGAINST.values())).replace(", ", " or ")
+        raise ValueError(f"expected {choices}, {phrases} {where}{near}; {_EXAMPLE}")
     found[_BOUNDS[sign]] = _number(_take(words, "a number", skip=1))
     if words[:1] == ["and"] and words[1:2] and words[1] in _BOUNDS:
         other = _BOUNDS[words[1]]
@@ -262,19 +295,27 @@ def faults(
     emitted: Mapping[str, Collection[str]] | None,
     pairs: Mapping[str, str | None] | None,
     models: Collection[str] | None,
+    students: Collection[str] | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Names in `gate` that the suite doesn't have, as (key of the mapping form, message).
 
-    `emitted` maps the labels of tasks and groups to their metrics, `pairs` names to baselines;
-    None where they aren't known.
+    `emitted` maps the labels of tasks and groups to their metrics, `pairs` names to baselines, and
+    `students` are those of all pairs; None where they aren't known.
     """
     if emitted is not None:
         yield from _task_faults(gate, emitted)
+    other = student_of(parted(gate.metric)[1])
+    if students is not None and other and other not in students:
+        yield (
+            "metric",
+            f"no student named {other!r}{did_you_mean(other, sorted(students))}; "
+            f"the pairs' students are {', '.join(sorted(students))}",
+        )
     if pairs is not None and gate.pair is not None and gate.pair not in pairs:
         yield "pair", f"no pair named {gate.pair!r}{did_you_mean(gate.pair, sorted(pairs))}"
     if models is not None and gate.model is not None and gate.model not in models:
         yield "model", f"no model named {gate.model!r}{did_you_mean(gate.model, sorted(models))}"
-    if gate.kind != "no_worse_than" or "/" in (gate.baseline or ""):
+    if gate.kind not in AGAINST or "/" in (gate.baseline or ""):
         return
     if gate.baseline not in (None, "baseline"):
         if models is not None and gate.baseline not in models:
@@ -298,10 +339,10 @@ def _task_faults(gate: Gate, emitted: Mapping[str, Collection[str]]) -> Iterator
         families = sorted({f"{label.split('/')[0]}/*" for label in emitted if "/" in label})
         near = did_you_mean(gate.on, [*sorted(emitted), *families])
         yield "on", f"no task of this suite is called {gate.on!r}{near}"
-    metric, _, derived = gate.metric.rpartition(".")
-    if gate.metric in everywhere or derived not in DERIVED or gate.kind != "value":
+    metric, derived = parted(gate.metric)
+    if gate.metric in everywhere or gate.kind != "value":
         metric = gate.metric
-    if gate.kind != "value" and derived in DERIVED and metric not in everywhere:
+    if gate.kind != "value" and derived and metric not in everywhere:
         yield "metric", f"{metric!r} is a pair's own already: bound it without '{gate.kind}'"
     elif metric not in everywhere:
         known = here or everywhere

@@ -342,16 +342,17 @@ class Reading:
             for label in filter(None, (task.label, task.group)):
                 emitted.setdefault(label, set()).update(task.metrics)
         known_tasks = emitted if tasks and "tasks" not in self.wrong_sections else None
-        known_pairs = None
+        known_pairs, students = None, None
         if pairs and "pairs" not in self.wrong_sections:
             known_pairs = {pair.name: pair.baseline for pair in pairs}
+            students = {pair.student for pair in pairs}
         found: list[Gate] = []
         for index, entry in enumerate(entries):
             where = ("gates", index)
             gate = self._gate(entry, where, settings, known_pairs)
             if gate is None:
                 continue
-            for key, message in faults(gate, known_tasks, known_pairs, self.model_names):
+            for key, message in faults(gate, known_tasks, known_pairs, self.model_names, students):
                 if key == "metric" and isinstance(entry, dict) and key not in entry:
                     key = "kind"
                 self._wrong((*where, key), message)

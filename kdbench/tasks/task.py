@@ -42,7 +42,8 @@ class Metric:
     """One number that a task emits.
 
     `aggregation` names how per-sample scores become the number (`kdbench.tasks.aggregate`). A metric of
-    pairs that is `compared` is told apart between the students of one teacher, too.
+    pairs that is `compared` is told apart between the students of one teacher, too. `by` names a tag of
+    samples: each of its values has a row of its own, `NAME[TAG=VALUE]`, over the samples that carry it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Metric:
     about: str
     aggregation: str = "mean"
     compared: bool = False
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def test_replay_reaches_the_loops_standard_error_in_a_fraction_of_its_time(
 ) -> None:
     if benchmark.disabled:
         pytest.skip("run with --benchmark-enable")
-    settings = LoadSettings("float32", "cpu", 64)
+    settings = LoadSettings("float32", "cpu", None)
     teacher, student = (
         TransformersAdapter(
             TransformersParams(path=str(QUICKSTART / "models" / name)), QUICKSTART, settings

@@ -83,7 +83,12 @@ def test_the_basis_is_measured_once_for_all_students_and_has_rows_of_its_own(kdb
 
 
 def test_students_of_one_teacher_are_told_apart_on_the_same_samples(kdbench, tmp_path):
-    kdbench("run", write(tmp_path))
+    gates = """gates:
+  - letters for good no worse than poor by 0.9
+  - letters.gain_over[good] for poor <= -0.9
+  - echo for poor better than teacher"""
+    suite = write(tmp_path, extra=gates)
+    kdbench("run", suite)
     found = table(tmp_path)
     letters = {n: float(value(found, "letters", pair=n)["value"]) for n in ("good", "poor")}
     gain = value(found, "letters.gain_over_baseline", pair="good")
@@ -92,6 +97,15 @@ def test_students_of_one_teacher_are_told_apart_on_the_same_samples(kdbench, tmp
     other = value(found, "letters.gain_over[good]", pair="poor")
     assert abs(float(other["value"]) + float(gain["value"])) < 1e-9
     assert not [row for row in found if row["metric"].startswith("echo.gain")]
+    told = json.loads(kdbench("check", suite, "--json", code=1).stdout)["claims"]
+    assert [claim["verdict"] for claim in told] == ["PASS", "FAIL", "MISSING"]
+    for claim, row in zip(told[:2], (gain, other), strict=True):
+        assert abs(claim["value"] - float(row["value"])) < 1e-9
+    assert "good minus poor in letters on parity.echo/same is" in told[0]["explanation"]
+    assert (
+        "teacher is no other student of teacher on parity.echo/same; there are good"
+        in (told[2]["explanation"])
+    )
 
 
 def test_a_limit_holds_for_the_basis_too_and_is_lifted_without_loss(kdbench, tmp_path):
@@ -145,13 +159,13 @@ def test_killed_at_any_moment_the_table_is_that_of_an_undisturbed_run(environmen
 
 
 def test_stopping_early_measures_the_basis_whole(kdbench, tmp_path):
-    gate = "gates:\n  - echo on parity.echo/same for poor >= 0.9"
-    suite = write(tmp_path, count=2000, extra=gate)
+    gates = "gates:\n  - echo for poor >= 0.9\n  - echo for poor no worse than good by 0.05"
+    suite = write(tmp_path, count=2000, extra=gates)
     kdbench("run", suite, "--until-decided")
     found = stored(tmp_path)
     (basis,) = [count for name, count in found.items() if name.startswith("parity/model")]
     pairs = [count for name, count in found.items() if name.startswith("parity.echo")]
-    assert basis == 2000 and 0 < max(pairs) < 1000
+    assert basis == 2000 and 0 < min(pairs) <= max(pairs) < 1000
     kdbench("check", suite, code=1)
     kdbench("run", suite)
     assert sorted(stored(tmp_path).values()) == [2000, 2000, 2000]

@@ -78,8 +78,11 @@ def test_repeated_runs_become_rows_a_table_and_a_site(call: Call, tmp_path: Path
         "conditions=greedy, fp16, batch 1",
     ):
         assert part in tau.protocol.split("; ")
-    assert {"tau@3[qa]", "tau@3[rag]", "acceptance@3", "conditional_acceptance_at_3@3"} <= set(rows)
-    assert rows["tau@3[qa]"].n_clusters == 6
+    categories = {
+        f"{name}@3[category={c}]" for name in ("tau", "acceptance") for c in ("qa", "rag")
+    }
+    assert {*categories, "acceptance@3", "conditional_acceptance_at_3@3"} <= set(rows)
+    assert rows["tau@3[category=qa]"].n_clusters == 6
 
     before = (folder / "metrics.csv").read_bytes()
     (folder / "metrics.csv").unlink()

@@ -50,7 +50,8 @@ def test_drafts_are_measured_on_one_text_and_end_as_panels_of_the_site(kdbench, 
     }
     # a draft that comes later is judged on the text that is there
     write(tmp_path, "scratch: cross-entropy, lookup: prompt lookup, forward-kl: forward KL")
-    kdbench("run", suite)
+    shown = kdbench("run", suite).stdout
+    assert "tau@3" in shown and "category=" not in shown
     assert all((folder / "samples.jsonl").read_bytes() == log for folder, log in logs.items())
 
     table = tmp_path / "results" / "drafts" / "metrics.csv"
@@ -66,6 +67,9 @@ def test_drafts_are_measured_on_one_text_and_end_as_panels_of_the_site(kdbench, 
         gain = value(found, "tau@3.gain_over_baseline", pair="forward-kl", **where)
         assert abs(float(gain["value"]) - (tau["forward-kl"] - tau["scratch"])) < 1e-9
         assert float(gain["ci_low"]) < float(gain["value"]) < float(gain["ci_high"])
+        told = [row for row in found if row["metric"].startswith("tau@3[category=")]
+        own = [row for row in told if row["pair"] == "forward-kl" and row["task"] == where["task"]]
+        assert len(own) >= 2 and sum(int(row["n"]) for row in own) == 24
     loop = {"task": "speculative.loop/quickstart_openings/greedy", "pair": "forward-kl"}
     assert float(value(found, "conformance@3", **loop)["value"]) == 0
     assert float(value(found, "lossless@3", **loop)["value"]) == 1
@@ -79,6 +83,9 @@ def test_drafts_are_measured_on_one_text_and_end_as_panels_of_the_site(kdbench, 
     )
     assert table.read_text() == before
     (tmp_path / "torch.py").unlink()
+    name = own[0]["metric"]
+    listed = kdbench("table", "results/drafts", "--metric", name, "--format", "csv").stdout
+    assert listed.count(name) == sum(row["metric"] == name for row in found) > 1
 
     kdbench("leaderboard", "build", "results", "--out", "site")
     panels = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,9 @@ def test_questions_give_answers_their_categories():
     questions = shared("mt_bench/mt_bench_question.jsonl")
     found = read([shared(f"medusa_answers/{name}")], questions=questions)
     samples = samples_of(found, "mt_bench")
-    metrics = [metric.name for metric in metrics_of(found, samples)]
-    assert sum(name.startswith("tau[") for name in metrics) == 8
-    for category in ("writing", "math"):
-        own = [s.scores[f"tau[{category}]"] for s in samples if s.tags["category"] == category]
-        assert len(own) == 10 == sum(f"tau[{category}]" in s.scores for s in samples)
+    assert {metric.name for metric in metrics_of(found, samples) if metric.by == "category"} == {
+        "tau", "tokens_per_second",
+    }  # fmt: skip
+    counts = Counter(sample.tags["category"] for sample in samples if "tau" in sample.scores)
+    assert len(counts) == 8 and set(counts.values()) == {10}
     assert samples[0].prompt.startswith('["Compose an engaging travel blog post')

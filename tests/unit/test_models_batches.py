@@ -68,3 +68,15 @@ def test_a_smaller_batch_is_remembered_for_the_next_call() -> None:
 def test_a_single_row_that_does_not_fit_is_an_error_with_a_remedy() -> None:
     with pytest.raises(ModelError, match="single row; use a shorter max_length"):
         _run(BatchLimits.for_device("cpu", 4), [1, 2, 3], most=0)
+
+
+def test_generation_on_a_cpu_takes_as_many_rows_as_a_gibibyte_of_cache_holds():
+    small, large, unknown = (
+        BatchLimits.for_decoding("cpu", None, size) for size in (3072, 1 << 20, None)
+    )
+    assert small.fit(160, 101) and not small.fit(163, 101)
+    assert not small.begin(50, 101) and small.begin(40, 101)
+    assert [large.fit(40, 101), large.fit(41, 101)] == [True, False]
+    assert unknown == BatchLimits.for_device("cpu", None)
+    assert BatchLimits.for_decoding("cpu", 8, 3072) == BatchLimits.for_device("cpu", 8)
+    assert BatchLimits.for_decoding("cuda", None, 3072) == BatchLimits.for_device("cuda", None)

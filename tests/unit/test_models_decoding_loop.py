@@ -152,7 +152,7 @@ def test_rows_that_end_leave_the_batch_and_others_join(
     encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = _model("llama")
-    prompts = [Prompt(text, (), 24) for text in TEXTS * 4]
+    prompts = [Prompt(f"{text} {end}", (), 24) for text in TEXTS for end in "abcd"]
     generator = TextGenerator(model, encoder, BatchLimits(8, 1 << 62, 1 << 40))
     assert generator.loop is not None
     decoded: list[int] = []
@@ -166,6 +166,44 @@ def test_rows_that_end_leave_the_batch_and_others_join(
     answers = generator.generate(prompts)
     assert sum(decoded) == sum(len(answer.ids) - 1 for answer in answers)
     assert max(decoded) <= 8
+
+
+def test_equal_prompts_are_computed_once_where_nothing_is_drawn(encoder: TextEncoder) -> None:
+    model = _model("llama")
+    rows: list[int] = []
+    model.model.register_forward_pre_hook(
+        lambda _, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    generator = TextGenerator(model, encoder, BatchLimits(8, 1 << 62, 1 << 40))
+    assert generator.loop is not None
+    for temperature, most in ((0.0, 2), (1.0, 4)):
+        prompts = [
+            Prompt(text, (), 4, temperature=temperature, seed=seed)
+            for seed, text in enumerate(["a student", "a student", "the cat", "a student"])
+        ]
+        rows.clear()
+        answers = generator.generate(prompts)
+        assert max(rows) == most
+        assert len({answer.ids for answer in answers}) == most
+
+
+def test_new_tokens_behind_a_cache_are_read_in_passes_of_their_own_limit(
+    encoder: TextEncoder,
+) -> None:
+    model = _model("llama")
+    prompts = [Prompt(f"a student {number} learns", (), 24) for number in range(30)]
+    expected = _answers(model, encoder, prompts, 64)
+    sizes: list[tuple[int, int]] = []
+    model.model.register_forward_pre_hook(
+        lambda _, args, kwargs: sizes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    limits = BatchLimits(64, 1 << 62, 1 << 40, fresh=60)
+    generator = TextGenerator(model, encoder, limits)
+    assert generator.loop is not None
+    sizes.clear()
+    assert generator.generate(prompts) == expected
+    assert max(rows * columns for rows, columns in sizes if columns > 1) <= 60
+    assert max(rows for rows, columns in sizes if columns == 1) > 10
 
 
 def test_a_beginning_that_all_prompts_share_is_computed_once(encoder: TextEncoder) -> None:

@@ -21,7 +21,7 @@ SEQUENCES = st.lists(
     min_size=1,
     max_size=12,
 )
-PACKED = Layout(1e9, 1 << 20, prefixes=False)
+PACKED = Layout(1e9, 1 << 20, prefixes=False, least=0)
 
 
 def walked(row: TreeRow) -> dict[tuple[int, ...], tuple[int, ...]]:
@@ -47,6 +47,15 @@ def test_a_token_sees_what_stands_before_it_in_its_own_sequence_and_nothing_else
         for depth, node in enumerate(path):
             assert set(np.flatnonzero(seen[node])) == set(path[: depth + 1])
             assert row.positions[node] == depth
+
+
+def test_rows_that_share_little_stay_whole():
+    sequences = [(*range(number, number + 20), *range(9)) for number in range(0, 200, 40)]
+    for shared, packed in ((1, False), (12, True)):
+        needed = dict.fromkeys(((*range(500, 500 + shared), *one) for one in sequences), 1)
+        rows = Layout(1e9, 1 << 20).rows(needed)
+        assert (len(rows) == 1) == packed
+        assert sorted(path for row in rows for path in row.paths) == sorted(needed)
 
 
 @settings(deadline=None)

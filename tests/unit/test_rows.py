@@ -75,6 +75,43 @@ def test_samples_without_a_metrics_score_are_left_out_of_it():
     assert (rows["x/one", "acc.gap", "s"].value, rows["x/one", "acc.gap", "s"].n) == (-0.5, 2)
 
 
+def told(scores: list[float], categories: list[str]) -> CellView:
+    cell = view("t", scores)
+    samples = [
+        replace(sample, cluster=f"c{sample.index // 2}", tags={"category": category} if category else {})
+        for sample, category in zip(cell.read(), categories, strict=True)
+    ]  # fmt: skip
+    return replace(cell, metrics=[replace(ACC, by="category")], read=lambda: samples)
+
+
+def test_each_value_of_a_metrics_tag_has_the_row_that_its_samples_alone_would_give():
+    categories = ["math", "v1.5", "math", "math", "v1.5", "", "math", "math"]
+    cell = told([1, 0, 0, 1, 1, 1, 0, 1], categories)
+    rows = found([cell])
+    assert {metric for _, metric, _ in rows} == {"acc", "acc[category=math]", "acc[category=v1.5]"}
+    for category, n, clusters in (("math", 5, 3), ("v1.5", 2, 2)):
+        own = [sample for sample in cell.read() if sample.tags.get("category") == category]
+        (alone,) = found([replace(cell, metrics=[ACC], read=lambda own=own: own)]).values()
+        row = rows["x/one", f"acc[category={category}]", "t"]
+        assert row == replace(alone, metric=row.metric)
+        assert (row.n, row.n_clusters) == (n, clusters)
+    assert rows["x/one", "acc", "t"].n == 8
+
+
+def test_a_tag_that_no_sample_has_and_a_cell_without_samples_give_no_further_rows():
+    assert [metric for _, metric, _ in found([told([1, 0], ["", ""])])] == ["acc"]
+    broken = replace(told([1, 0], ["a", "b"]), status="failed", reason="boom")
+    assert [metric for _, metric, _ in found([broken])] == ["acc"]
+
+
+def test_samples_of_a_tag_that_an_aggregation_cannot_use_fail_their_row_alone():
+    cell = told([1.0, 0.0, 0.5], ["a", "a", "b"])
+    f1 = replace(cell, metrics=[Metric("acc", "fraction", "higher", "", "exact", by="category")])
+    rows = found([replace(f1, read=lambda: cell.read()[1:])])
+    assert rows["x/one", "acc", "t"].status == "failed"
+    assert [rows["x/one", f"acc[category={c}]", "t"].value for c in "ab"] == [0.0, 0.5]
+
+
 def test_blocks_have_the_same_borders_whatever_is_stored():
     items = [Item(f"i{k}", k, "c", None) for k in range(70)]
     assert [len(block) for block in blocks(items, 32, set())] == [32, 32, 6]

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from kdbench.errors import ModelError
 from kdbench.metrics.replay import replays
 from kdbench.models.adapter import LoadSettings
 from kdbench.models.pair_scoring import accepted
 from kdbench.models.prompt_lookup import PromptLookup
+from kdbench.models.protocols import Prompt
 from kdbench.models.speculation import CachedReader, Course, speculate
 from kdbench.models.tokens import TokenRow
 from kdbench.models.transformers import TransformersAdapter, TransformersParams
 from kdbench.models.warping import Warp
+from kdbench.tasks.speculative.drafts import looked_up
 from kdbench.tasks.speculative.loop import contradiction, divergence
-from kdbench.tasks.speculative.replay import looked_up
 
 MODELS = Path(__file__).resolve().parents[2] / "suites" / "quickstart" / "models"
 OPENINGS = [
@@ -123,8 +125,6 @@ def test_greedy_replay_on_the_shipped_pair_equals_the_loop_cycle_for_cycle(pair)
     assert found.tested.sum() == sum(run.tested for run in runs)
     assert sum(one.impossible for one in m) == 0
     # without drafts, and in a batch, the target writes the same
-    from kdbench.models.protocols import Prompt
-
     plain = pair[0].generate_text([Prompt(text, (), 40) for text in OPENINGS])
     assert [divergence(one.ids, run.ids) for one, run in zip(plain, runs, strict=True)] == [
         None
@@ -142,6 +142,30 @@ def test_sampled_replay_on_the_shipped_pair_expects_what_the_loop_does(pair, war
     gaps = np.array([sum(one.chance) - sum(one.overlap) for one in m])
     assert abs(gaps.mean()) < 4 * gaps.std() / len(gaps) ** 0.5
     assert sum(one.impossible for one in m) == 0
+
+
+def test_greedy_acceptance_is_which_token_each_model_finds_most_probable(pair) -> None:
+    rows = [TokenRow((0, *range(100, 140)), 40), TokenRow((0, 5, 7, 9), 2)]
+    own = pair[0].generate_text([Prompt("On a windy Tuesday", (), 24)])[0].ids
+    rows.append(TokenRow((*pair[0].encoder.prompts(["On a windy Tuesday"])[0], *own), len(own)))
+    for row, found in zip(rows, accepted(*pair, rows, Warp()), strict=True):
+        text = torch.tensor(row.tokens[-row.scored :])
+        with torch.inference_mode():
+            ids = torch.tensor([row.tokens[:-1]])
+            p, q = (one.model(ids).logits[0, -row.scored :].argmax(-1) for one in pair)
+        assert found.chance == (q == text).double().tolist()
+        assert found.overlap == (p == q).double().tolist()
+        assert found.impossible == int((p != text).sum())
+
+
+@pytest.mark.parametrize("warp", [Warp(), Warp(1.0)], ids=["greedy", "T=1"])
+def test_logits_that_are_no_numbers_are_refused(pair, monkeypatch, warp: Warp) -> None:
+    def broken(_: object, places) -> torch.Tensor:
+        return torch.full((len(places.rows), 950), torch.nan)
+
+    monkeypatch.setattr(pair[1].scorer, "logits", broken)
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        accepted(*pair, [TokenRow((0, 5, 7, 9), 2)], warp)
 
 
 def test_a_lookup_replays_as_its_loop_and_as_transformers_has_it(pair) -> None:

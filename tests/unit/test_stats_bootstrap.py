@@ -83,6 +83,38 @@ def test_one_cluster_or_an_undefined_replicate_leaves_no_interval() -> None:
     assert math.isnan(sometimes.low)
 
 
+def test_two_clusters_reach_from_one_to_the_other() -> None:
+    values, clusters = [1.0, 2.0, 5.0, 6.0], ["a", "a", "b", "b"]
+    for interval in ("bca", "percentile"):
+        found = clustered_bootstrap(average, [values, np.ones(4)], clusters, interval=interval)
+        assert (found.low, found.value, found.high) == (1.5, 3.5, 5.5)
+        assert found.method == "clustered bootstrap (2000, seed 0)"
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.9999])
+def test_few_clusters_have_an_interval_around_their_value(count: int, confidence: float) -> None:
+    values = np.random.default_rng(count).exponential(size=count)
+    found = clustered_bootstrap(average, [values, np.ones(count)], confidence=confidence)
+    assert values.min() <= found.low < found.value < found.high <= values.max()
+
+
+def test_corrections_that_degenerate_are_left_out_and_the_method_says_which() -> None:
+    skewed = [0.0, 0.0, 9.0]
+    beyond = clustered_bootstrap(average, [skewed, np.ones(3)], confidence=0.999)
+    assert beyond.method == "clustered bootstrap (2000, seed 0), bias-corrected"
+    assert (beyond.low, beyond.high) == (0, 9)
+
+    weights = np.random.default_rng(8).uniform(1, 3, 15)
+
+    def nearness(size: np.ndarray) -> np.ndarray:
+        return -((size - weights.sum()) ** 2)  # the sample itself is nearer than any resample
+
+    below = clustered_bootstrap(nearness, [weights])
+    assert below.method == "clustered bootstrap (2000, seed 0), percentile"
+    assert below.low < below.high < below.value
+
+
 def test_unusable_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         clustered_bootstrap(average, [])

@@ -11,13 +11,12 @@ from hashlib import sha256
 
 from kdbench.results.imports import Counted, Imported
 from kdbench.results.sample import Sample
+from kdbench.tasks.speculative.numbers import TAG
 from kdbench.tasks.task import Metric
 
 FAMILY = "speculative.imported"
 
 Scores = dict[str, float | list[float]]
-
-_OF_CATEGORIES = ("tau", "acceptance", "tokens_per_second")
 
 
 def samples_of(imported: Imported, prompts: str) -> list[Sample]:
@@ -30,10 +29,6 @@ def samples_of(imported: Imported, prompts: str) -> list[Sample]:
                 f"{name}{_ending(imported)}": score
                 for name, score in _scores(answer, *shape).items()
             }
-            for name in _OF_CATEGORIES:
-                own = f"{name}{_ending(imported)}"
-                if answer.category and own in scores:
-                    scores[f"{own}[{answer.category}]"] = scores[own]
             about = {"repetition": repetition, "choice": answer.choice}
             if answer.turns_failed:
                 about["turns_failed"] = answer.turns_failed
@@ -41,7 +36,7 @@ def samples_of(imported: Imported, prompts: str) -> list[Sample]:
                 Sample(
                     _id(prompts, answer, repetition), len(found), answer.question, scores,
                     prompt=answer.prompt, output=answer.output,
-                    tags={"category": answer.category} if answer.category else {}, extra=about,
+                    tags={TAG: answer.category} if answer.category else {}, extra=about,
                 )
             )  # fmt: skip
     return found
@@ -50,23 +45,8 @@ def samples_of(imported: Imported, prompts: str) -> list[Sample]:
 def metrics_of(imported: Imported, samples: Iterable[Sample]) -> list[Metric]:
     """The metrics that any sample has, in one order whatever the answers."""
     there = {name for sample in samples for name in sample.scores}
-    end = _ending(imported)
-    answers = [answer for own in imported.files for answer in own]
-    categories = sorted({answer.category for answer in answers if answer.category})
     depth, _ = _shape(imported)
-    listed = [
-        *_metrics(end, depth),
-        *(
-            Metric(
-                f"{metric.name}[{category}]", metric.unit, metric.better,
-                f"{metric.about}; prompts of the category {category}", metric.aggregation,
-            )
-            for category in categories
-            for metric in _metrics(end, 0)
-            if metric.name.removesuffix(end) in _OF_CATEGORIES
-        ),
-    ]  # fmt: skip
-    return [metric for metric in listed if metric.name in there]
+    return [metric for metric in _metrics(_ending(imported), depth) if metric.name in there]
 
 
 def _metrics(end: str, depth: int) -> list[Metric]:
@@ -74,14 +54,15 @@ def _metrics(end: str, depth: int) -> list[Metric]:
         Metric(
             f"tau{end}", "tokens/pass", "higher",
             "block efficiency: tokens per verifying pass of the target, bonus token included",
-            "weighted_mean",
+            "weighted_mean", by=TAG,
         ),
         Metric(
             f"passes_per_token{end}", "passes/token", "lower", "verifying passes of the target per token",
             "weighted_mean",
         ),
         Metric(
-            f"acceptance{end}", "fraction", "higher", "accepted of the drafts tested", "weighted_mean"
+            f"acceptance{end}", "fraction", "higher", "accepted of the drafts tested", "weighted_mean",
+            by=TAG,
         ),
         Metric(
             f"accepted_of_drafted{end}", "fraction", "higher",
@@ -89,7 +70,7 @@ def _metrics(end: str, depth: int) -> list[Metric]:
         ),
         Metric(
             f"tokens_per_second{end}", "tokens/s", "higher", "all tokens / all seconds of the answers",
-            "weighted_mean",
+            "weighted_mean", by=TAG,
         ),
         Metric(
             f"tokens_per_second_of_prompts{end}", "tokens/s", "higher",

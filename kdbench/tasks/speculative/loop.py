@@ -6,18 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from kdbench.errors import TaskError
 from kdbench.models.prompt_lookup import PromptLookup
-from kdbench.models.protocols import DRAFT_TOKENS, GENERATE_TEXT, SCORE_TOKENS
+from kdbench.models.protocols import GENERATE_TEXT
 from kdbench.models.tokens import TokenRow
 from kdbench.registry import task
 from kdbench.results.sample import Sample
+from kdbench.tasks.speculative.drafts import (
+    Chains,
+    DraftParams,
+    DraftTask,
+    chances_on,
+    check_fit,
+    row_of,
+)
 from kdbench.tasks.speculative.numbers import loop_metrics
-from kdbench.tasks.speculative.prompts import PromptedTask, PromptParams
-from kdbench.tasks.speculative.replay import chances_on, check_fit, row_of, target_text
-from kdbench.tasks.task import Context, Item, Metric, ModelTask, PairTask
+from kdbench.tasks.task import Context, Item, Metric
 
 if TYPE_CHECKING:
     from kdbench.models.speculation import Course
@@ -30,16 +36,9 @@ _STEPS = 8
 """Calls of a single step in each round, of which the mean counts."""
 
 
-class LoopParams(PromptParams):
-    gamma: list[int] = Field(GAMMAS, min_length=1, description="drafts in a chain")
+class LoopParams(DraftParams):
+    gamma: Chains = GAMMAS
     rounds: int = Field(_ROUNDS, ge=1, description="timings of each prompt, interleaved")
-
-    @field_validator("gamma")
-    @classmethod
-    def _counts(cls, gamma: list[int]) -> list[int]:
-        if any(not 1 <= g <= 64 for g in gamma):
-            raise ValueError(f"gamma lies within 1 and 64, got {gamma}")
-        return sorted(set(gamma))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +59,13 @@ class _Prompted:
 
 
 @task("speculative.loop")
-class SpeculativeLoop(PromptedTask, PairTask):
+class SpeculativeLoop(DraftTask):
     """kdbench's reference loop judges replay; transformers' assisted generation is timed beside plain."""
 
     version = 1
     about = "the real loop on a subset: conformance with replay, losslessness, measured speed-up"
     source = "kdbench; transformers' assisted generation, constant schedule, confidence threshold 0"
     Params = LoopParams
-    same_tokenizer = True
     timing = True
     headlines = ("speedup@?", "predicted_speedup@?", "conformance@?")
     params: LoopParams
@@ -83,17 +81,10 @@ class SpeculativeLoop(PromptedTask, PairTask):
         return SPECULATIVE_LOOP
 
     def identity(self) -> dict[str, Any]:
-        own = {"gamma": self.params.gamma, "rounds": self.params.rounds}
-        return {**super().identity(), **own}
+        return {**super().identity(), "rounds": self.params.rounds}
 
     def verbs(self) -> frozenset[str]:
-        return self._chat_verbs() | {SCORE_TOKENS, GENERATE_TEXT}
-
-    def student_verbs(self, has: frozenset[str]) -> frozenset[str]:
-        return frozenset({DRAFT_TOKENS if DRAFT_TOKENS in has else SCORE_TOKENS})
-
-    def basis(self) -> ModelTask:
-        return target_text(self)
+        return super().verbs() | {GENERATE_TEXT}
 
     def metrics(self) -> list[Metric]:
         return loop_metrics(self.params.gamma)

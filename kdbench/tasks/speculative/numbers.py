@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from kdbench.stats import Estimate
 
 
+TAG = "category"
+"""The tag of samples that the main metrics are told by: what kind of prompt it is."""
+
+
 def replay_metrics(gammas: Sequence[int]) -> list[Metric]:
     """What a replay says of chains of each of `gammas` drafts."""
     found = [
         Metric(
             "alpha", "probability", "higher",
             "acceptance rate of a token: the sum of min(p, q) over the vocabulary, 1 - total variation",
-            "weighted_mean", compared=True,
+            "weighted_mean", compared=True, by=TAG,
         ),
         Metric(
             "alpha_of_text", "probability", "higher",
@@ -40,7 +44,7 @@ def replay_metrics(gammas: Sequence[int]) -> list[Metric]:
             Metric(
                 f"tau@{g}", "tokens/pass", "higher",
                 f"block efficiency: tokens per target pass with {g} drafts, bonus token included",
-                "weighted_mean", compared=True,
+                "weighted_mean", compared=True, by=TAG,
             ),
             Metric(
                 f"passes_per_token@{g}", "passes/token", "lower",
@@ -91,7 +95,7 @@ def loop_metrics(gammas: Sequence[int]) -> list[Metric]:
             Metric(
                 f"tau@{g}", "tokens/pass", "higher",
                 f"tokens per target pass of the reference loop with {g} drafts, bonus token included",
-                "weighted_mean",
+                "weighted_mean", by=TAG,
             ),
             Metric(
                 f"replayed_tau@{g}", "tokens/pass", "higher", "the same by replay of the loop's texts",
@@ -125,7 +129,7 @@ def loop_metrics(gammas: Sequence[int]) -> list[Metric]:
             Metric(
                 f"speedup@{g}", "ratio", "higher",
                 "seconds of plain / of assisted generation, same prompts, interleaved",
-                "weighted_mean", compared=True,
+                "weighted_mean", compared=True, by=TAG,
             ),
             Metric(
                 f"verify_cost@{g}", "ratio", "lower",

@@ -6,25 +6,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from kdbench.errors import TaskError
 from kdbench.models.prompt_lookup import PromptLookup
-from kdbench.models.protocols import DRAFT_TOKENS, SCORE_TOKENS, Continuation
+from kdbench.models.protocols import Continuation
 from kdbench.models.tokens import TokenRow
 from kdbench.registry import task
 from kdbench.results.sample import Sample
+from kdbench.tasks.speculative.drafts import (
+    Chains,
+    DraftParams,
+    DraftTask,
+    check_fit,
+    looked_up,
+    row_of,
+)
 from kdbench.tasks.speculative.numbers import replay_metrics
-from kdbench.tasks.speculative.prompts import PromptedTask, PromptParams, rendered
-from kdbench.tasks.speculative.text import SpeculativeText
-from kdbench.tasks.task import Context, Item, Metric, ModelTask, PairTask
+from kdbench.tasks.speculative.prompts import rendered
+from kdbench.tasks.task import Context, Item, Metric, ModelTask
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from kdbench.models.pair_scoring import Accepted
-    from kdbench.models.warping import Warp
     from kdbench.tasks.panel import Panel
 
 GAMMAS = [1, 3, 5, 8]
@@ -32,24 +35,17 @@ _OF_TEXT = ("alpha_of_text", "alpha_gap", "impossible")
 _OF_DISTRIBUTIONS = ("alpha", "iid_approximation", *_OF_TEXT)
 
 
-class ReplayParams(PromptParams):
-    gamma: list[int] = Field(GAMMAS, min_length=1, description="drafts in a chain")
+class ReplayParams(DraftParams):
+    gamma: Chains = GAMMAS
     text: Literal["target", "reference"] = Field(
         "target",
         description="whose text: the target's own, or the prompts' references (alpha alone: text of "
         "another author has no tau)",
     )
 
-    @field_validator("gamma")
-    @classmethod
-    def _counts(cls, gamma: list[int]) -> list[int]:
-        if any(not 1 <= g <= 64 for g in gamma):
-            raise ValueError(f"gamma lies within 1 and 64, got {gamma}")
-        return sorted(set(gamma))
-
 
 @task("speculative.replay")
-class SpeculativeReplay(PromptedTask, PairTask):
+class SpeculativeReplay(DraftTask):
     """Target text is a cell of its own, shared by every draft; see `kdbench.metrics.replay`."""
 
     version = 1
@@ -58,7 +54,6 @@ class SpeculativeReplay(PromptedTask, PairTask):
     )
     source = "kdbench; rejection rule of Leviathan et al. 2023 and Chen et al. 2023"
     Params = ReplayParams
-    same_tokenizer = True
     headlines = ("alpha", "tau@?")
     params: ReplayParams
 
@@ -73,18 +68,10 @@ class SpeculativeReplay(PromptedTask, PairTask):
         return SPECULATIVE
 
     def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "gamma": self.params.gamma, "text": self.params.text}
-
-    def verbs(self) -> frozenset[str]:
-        return self._chat_verbs() | {SCORE_TOKENS}
-
-    def student_verbs(self, has: frozenset[str]) -> frozenset[str]:
-        return frozenset({DRAFT_TOKENS if DRAFT_TOKENS in has else SCORE_TOKENS})
+        return {**super().identity(), "text": self.params.text}
 
     def basis(self) -> ModelTask | None:
-        if self.params.text == "reference":
-            return None
-        return target_text(self)
+        return None if self.params.text == "reference" else super().basis()
 
     def metrics(self) -> list[Metric]:
         return replay_metrics(self.params.gamma)
@@ -111,7 +98,7 @@ class SpeculativeReplay(PromptedTask, PairTask):
         from kdbench.models.pair_scoring import accepted
 
         found = accepted(teacher, student, rows, self.warp)
-        note = _note(teacher, student)
+        note = note_of(teacher, student)
         samples = []
         for item, (sample, _), one in zip(items, told, found, strict=True):
             made = self._sample(item, sample, one.chance, one)
@@ -164,61 +151,6 @@ class SpeculativeReplay(PromptedTask, PairTask):
         return sample
 
 
-def target_text(task: PromptedTask) -> SpeculativeText:
-    """The task that has the teacher write to the prompts of `task`."""
-    own = {name: getattr(task.params, name) for name in PromptParams.model_fields}
-    return SpeculativeText(PromptParams(**own), task.folder)
-
-
-def check_fit(label: str, student: Any, rows: Sequence[TokenRow]) -> None:
-    """Raise `TaskError` for texts that a draft can't read whole; a lookup reads everything."""
-    longest = max((len(row.tokens) for row in rows), default=0) - 1
-    if not isinstance(student, PromptLookup) and longest > student.encoder.max_length:
-        raise TaskError(
-            f"{label}: prompt and text have {longest} tokens, and the draft's context only "
-            f"{student.encoder.max_length}; ask for fewer max_new_tokens, or set the target's "
-            "max_length to the draft's"
-        )
-
-
-def chances_on(
-    teacher: Any, student: Any, rows: Sequence[TokenRow], warp: Warp, depth: int
-) -> list[npt.NDArray[np.float64]]:
-    """Acceptance of the student's drafts on each row, as `kdbench.metrics.replay` takes it."""
-    import numpy as np
-
-    if isinstance(student, PromptLookup):
-        return [looked_up(student, row, depth) for row in rows]
-    from kdbench.models.pair_scoring import accepted
-
-    return [np.array(one.chance) for one in accepted(teacher, student, rows, warp)]
-
-
-def row_of(teacher: Any, sample: Sample, max_new_tokens: int) -> TokenRow:
-    """A text's tokens behind its prompt's, cut on the left as generation cuts it."""
-    room = teacher.encoder.max_length - max_new_tokens
-    (prompt,) = teacher.encoder.prompts([sample.prompt])
-    ids = sample.extra["ids"]
-    return TokenRow((*prompt[-room:], *ids), len(ids))
-
-
-def looked_up(lookup: PromptLookup, row: TokenRow, depth: int) -> npt.NDArray[np.float64]:
-    """[tokens, depth]: 1 where a lookup made at the cycle's start has the token, nan where it has none.
-
-    A lookup proposes with certainty, so the target accepts the token x with probability p(x); given a text
-    of the target, the draft is accepted where it is the text's own token.
-    """
-    import numpy as np
-
-    split = len(row.tokens) - row.scored
-    prompt, text = row.tokens[:split], row.tokens[split:]
-    chances = np.full((len(text), depth), np.nan)
-    for start, drafts in enumerate(lookup.drafts(prompt, text, depth)):
-        for i, (draft, token) in enumerate(zip(drafts, text[start:], strict=False)):
-            chances[start, i] = float(draft == token)
-    return chances
-
-
 def loop_scores(chances: Any, gammas: Sequence[int]) -> dict[str, list[float]]:
     """A prompt's sums of a loop with each gamma: [numerator, denominator] by metric."""
     from kdbench.metrics.replay import replays
@@ -240,7 +172,7 @@ def loop_scores(chances: Any, gammas: Sequence[int]) -> dict[str, list[float]]:
     return scores
 
 
-def _note(teacher: Any, student: Any) -> str:
+def note_of(teacher: Any, student: Any) -> str:
     """What a reader of the rows should know of a pair that is not as most are."""
     found = []
     rows = [one.scorer.vocabulary for one in (teacher, student)]
@@ -248,6 +180,11 @@ def _note(teacher: Any, student: Any) -> str:
         found.append(
             f"the target's vocabulary has {rows[0]} rows and the draft's {rows[1]}; the first {min(rows)} "
             "are shared, and no other token is accepted"
+        )
+    if student.proposes < student.scorer.vocabulary:
+        found.append(
+            f"the draft proposes {student.proposes} of the target's {rows[0]} tokens, and no other token is "
+            "accepted"
         )
     sizes = [sum(p.numel() for p in one.model.parameters()) for one in (teacher, student)]
     if sizes[1] > sizes[0]:
