@@ -31,14 +31,16 @@ LAYERS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(tmp_path: Path, benchmark: Any) -> Path:
     """Weights, a CLIP the size of ViT-B/32, and smooth pictures that compress about as photographs do."""
+    if benchmark.disabled:
+        pytest.skip("run with --benchmark-enable")
     import tiny_clip
     from PIL import Image
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
-    root = tmp_path_factory.mktemp("one-pass")
+    root = tmp_path
     write_random_inception(root / "inception.pth")
     import torch
 

@@ -14,7 +14,8 @@ from conftest import RESULTS, build_site, watched
 from made_results import ACC, MadeCell, publish_cells
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from kdbench.metrics.frechet import frechet_infinity
+from kdbench.metrics import frechet
+from kdbench.metrics.moments import Moments
 from kdbench.results.addresses import pair_id
 from kdbench.results.published import Published
 from kdbench.results.sample import Sample
@@ -394,12 +395,12 @@ def loads() -> Iterator[MadeCell]:
 def extrapolated(shift: float) -> tuple[list[Sample], dict[str, Any]]:
     """A thousand images whose features lie `shift` beside the reference, and their fit in 1/N."""
     features = np.random.default_rng(1).normal(shift, 1, (1000, 6))
-    fit = frechet_infinity(features, np.zeros(6), np.eye(6))
-    details = {
-        "sizes": fit.sizes.tolist(), "distances": fit.distances.tolist(), "slope": fit.slope,
-    }  # fmt: skip
+    line = frechet.frechet_infinity(features, np.zeros(6), np.eye(6))
+    parts = [Moments.of(features[fold::20]) for fold in range(20)]
+    fit = frechet.extrapolated(line, frechet.frechet_of_folds(parts, np.zeros(6), np.eye(6)))
+    summary = Summary(fit.estimate(), fit, {"slope": line.slope})
     own = [Sample(f"image{i}", i, f"image{i}", {}, extra={"steps": 4}) for i in range(1000)]
-    return own, {"frechet_infinity[made]": Summary(fit.value, details=details).to_json()}
+    return own, {"frechet_infinity[made]": summary.to_json()}
 
 
 @pytest.fixture(scope="module")

@@ -108,23 +108,31 @@ def test_the_action_can_measure_no_more_than_the_gates_need(
 
 # ---- planted regressions: the quickstart's committed results, and what is worse than they
 
-WATCHED = """
-  - acc on reasoning/quickstart_reading for forward-kl no worse than ../before by 0.05
-  - exact_match on reasoning/quickstart_word_problems for forward-kl no worse than ../before by 0.05
-"""
+WATCHED = [
+    "acc on reasoning/quickstart_reading for forward-kl no worse than ../before by 0.05",
+    "exact_match on reasoning/quickstart_word_problems for forward-kl no worse than ../before by 0.05",
+]
+GATED = ("tasks/reading.yaml", "tasks/word_problems.yaml")
 FORWARD_KL = Path("suites/quickstart/models/forward-kl")
 ON_POLICY = Path("suites/quickstart/models/on-policy")
 
 
 @pytest.fixture
 def quickstart(tmp_path: Path) -> Path:
-    """The suite with gates against its committed results, which lie in `before`."""
+    """The suite's two gated tasks, with gates against its committed results, which lie in `before`."""
     shutil.copytree(ROOT / "suites", tmp_path / "suites")
     shutil.copytree(ROOT / "results" / "quickstart", tmp_path / "before")
     suite = tmp_path / "suites" / "quickstart.yaml"
-    text, gates = suite.read_text().split("gates:")
-    assert gates.strip()
-    suite.write_text(f"{text}gates:{WATCHED}")
+    text = suite.read_text()
+    kept = yaml.safe_load(text)
+    kept["tasks"] = [
+        task
+        for task in kept["tasks"]
+        if task["task"] == "reasoning" and task["lm_eval"].endswith(GATED)
+    ]
+    assert len(kept["tasks"]) == len(GATED)
+    kept["gates"] = WATCHED
+    suite.write_text(yaml.safe_dump(kept))
     return tmp_path
 
 

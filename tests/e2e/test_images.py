@@ -117,7 +117,7 @@ def test_killed_and_run_again_the_table_is_that_of_an_undisturbed_run(
     assert float(gap["value"]) == pytest.approx(
         float(student["value"]) - float(teacher["value"]), abs=1e-6
     )
-    assert gap["steps"] == "1" and gap["ci_method"] == "grouped jackknife (20)"
+    assert gap["steps"] == "1" and gap["ci_method"] == "grouped jackknife (16)"
     assert value(found, "coverage[classifier].retention")["status"] in ("ok", "skipped")
     assert value(found, "distance_per_prompt[classifier].retention")["status"] == "ok"
     for metric in ("frechet_infinity", "kernel"):

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
@@ -57,6 +57,7 @@ def test_only_a_whole_interval_passes_or_fails(
     assert bounds.judge(Estimate((low + high) / 2, low, high, "", 9, 9)) == verdict
 
 
+@settings(max_examples=25)  # a second each
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=12), st.sampled_from([0.9, 0.95, 0.99]))
 def test_what_is_decided_is_what_holm_rejects(distances: list[float], confidence: float) -> None:
     p_values = [2 * norm.sf(abs(z)) for z in distances]

@@ -305,7 +305,7 @@ def test_everything_that_is_missing_is_named_before_a_run(
     monkeypatch.delenv("KDBENCH_WEIGHTS", raising=False)
     task = Geneval(GenevalParams(), tmp_path)
     asked = [item.what for item in task.downloads()]
-    assert [what.split()[1] for what in asked] == [
+    assert [what.split()[1].rstrip(",") for what in asked] == [
         "geneval-prompts", "mask2former-swin-s-mmdet", "clip-vit-large-patch14",
     ]  # fmt: skip
     with pytest.raises(TaskError, match="weights fetch geneval-prompts"):
