@@ -73,34 +73,47 @@ def test_two_endpoints_are_measured_gated_and_drawn(kdbench: Any, tmp_path: Path
     assert any('"open, 20/s"' in one and '"closed, 2 clients"' in one for one in drawn)
 
 
+def writes_text(folder: Path) -> Path:
+    """The model in `folder` without a wish for anything but letters: random weights may write nothing but
+    halves of characters, which no server sends as text."""
+    import json
+
+    from safetensors.torch import load_file, save_file
+
+    words = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    silent = [place for word, place in words.items() if not (word.isascii() and word.isalpha())]
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"][silent] = 0  # some letter's score is above
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason=MISSING)
 def test_llama_cpps_server_streams_counts_and_ignores_an_end_of_text(tmp_path: Path) -> None:
     def measured(prompt_tokens: int) -> list[Sample]:
-        given = {"concurrency": [2], "new_tokens": 4, "requests": 2, "rounds": 12}
+        given = {"concurrency": [2], "new_tokens": 4, "requests": 2, "rounds": 6}
         params = ServingParams.model_validate(given | {"prompt_tokens": prompt_tokens})
         own = EfficiencyServing(params, tmp_path)
         named = OpenAIParams(base_url=f"{url}/v1", model="any")
         models = [OpenAIAdapter(named, tmp_path, LoadSettings()).load() for _ in range(2)]
         return own.measure(models[0], models[1], own.items(None), Context(0))
 
-    file = tiny_models.save_gguf(tiny_models.save_model(tmp_path / "m"), tmp_path / "tiny.gguf")
+    file = tiny_models.save_gguf(
+        writes_text(tiny_models.save_model(tmp_path / "m")), tmp_path / "tiny.gguf"
+    )
     with llama_server(file, 96, threads=1) as url:
         samples = measured(12)
         with pytest.raises(ModelError, match=r"teacher: .*HTTP 400.*about 500 tokens of prompt"):
             measured(500)
     told = [each for sample in samples for each in sample.extra["endpoints"].values()]
-    # a model of random weights may write nothing but halves of characters, which are no text
-    failures = [kind for each in told for kind in each["failures"]]
-    assert set(failures) <= {"an answer without text"} and len(failures) < len(told) / 2
-    for sample in (one for one in samples if "ttft.teacher" in one.scores):
+    assert not [kind for each in told for kind in each["failures"]]
+    for sample in samples:
         assert sample.scores["early_stops.teacher"][0] == 0
         assert sample.extra["endpoints"]["teacher"]["tokens_by"] == ["usage"]
         assert 0 < sample.scores["ttft.teacher"] < sample.scores["latency.teacher"]
-    lengths = [s.scores["prompt_tokens.teacher"] for s in samples if "ttft.teacher" in s.scores]
+    lengths = [sample.scores["prompt_tokens.teacher"] for sample in samples]
     assert abs(sum(lengths) / len(lengths) - 12) <= 4  # its words cost one token to seven
     # a server beside itself: neither is faster
-    speedup = aggregate(
-        "median_ratio", [s.scores["speedup"] for s in samples if "speedup" in s.scores]
-    )
+    speedup = aggregate("median_ratio", [sample.scores["speedup"] for sample in samples])
     assert speedup.low <= 1.2 and speedup.high >= 1 / 1.2
