@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,16 +77,6 @@ def labelled(data: str, folder: Path, columns: HubColumns) -> Labelled:
     return FolderImages(path)
 
 
-class _OnDisk:
-    """What is there needs no fetching."""
-
-    def downloads(self) -> list[Download]:
-        return []
-
-    def fetch(self) -> None:
-        return None
-
-
 def _hashed(entries: Sequence[Entry]) -> str:
     whole = sha256()
     for one in entries:
@@ -93,17 +84,35 @@ def _hashed(entries: Sequence[Entry]) -> str:
     return whole.hexdigest()
 
 
-class FolderImages(_OnDisk):
-    """A folder or zip archive in which each folder has the name of a class."""
+class _OnDisk(ABC):
+    """A set at `path`, which is there and needs no fetching."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def downloads(self) -> list[Download]:
+        return []
+
+    def fetch(self) -> None:
+        return None
 
     def fingerprint(self) -> str:
         return _hashed(self.entries())
 
     def entries(self) -> Sequence[Entry]:
         return self._entries
+
+    @cached_property
+    def _entries(self) -> list[Entry]:
+        return self._listed()
+
+    @abstractmethod
+    def _listed(self) -> list[Entry]:
+        """The entries, as they are found on disk."""
+
+
+class FolderImages(_OnDisk):
+    """A folder or zip archive in which each folder has the name of a class."""
 
     def read(self, places: Sequence[int]) -> list[Image]:
         return self._files.read([self._entries[place].name for place in places])
@@ -114,8 +123,7 @@ class FolderImages(_OnDisk):
 
         return ImageFiles(self.path)
 
-    @cached_property
-    def _entries(self) -> list[Entry]:
+    def _listed(self) -> list[Entry]:
         from kdbench.models.file_hash import sha256_of
 
         files, found = self._files, []
@@ -134,15 +142,6 @@ class FolderImages(_OnDisk):
 
 class ArrayImages(_OnDisk):
     """An .npz with `images` (N, height, width) or (N, height, width, 3) of uint8, and `labels` (N,)."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def fingerprint(self) -> str:
-        return _hashed(self.entries())
-
-    def entries(self) -> Sequence[Entry]:
-        return self._entries
 
     def read(self, places: Sequence[int]) -> list[Image]:
         images, _ = self._arrays
@@ -174,8 +173,7 @@ class ArrayImages(_OnDisk):
             )
         return images, labels
 
-    @cached_property
-    def _entries(self) -> list[Entry]:
+    def _listed(self) -> list[Entry]:
         images, labels = self._arrays
         return [
             Entry(str(n), label, sha256(image.tobytes()).hexdigest())
@@ -186,15 +184,6 @@ class ArrayImages(_OnDisk):
 class TableImages(_OnDisk):
     """A .csv with a column `label`: beside it `file`, a path from the table on, or the grey values of a
     square image in the other columns."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def fingerprint(self) -> str:
-        return _hashed(self.entries())
-
-    def entries(self) -> Sequence[Entry]:
-        return self._entries
 
     def read(self, places: Sequence[int]) -> list[Image]:
         if self._of_files:
@@ -221,8 +210,7 @@ class TableImages(_OnDisk):
     def _of_files(self) -> bool:
         return "file" in self._rows[0]
 
-    @cached_property
-    def _entries(self) -> list[Entry]:
+    def _listed(self) -> list[Entry]:
         from kdbench.models.file_hash import sha256_of
 
         found = []
