@@ -100,7 +100,8 @@ def test_one_pass_is_faster_than_the_tools_in_turn_and_gives_their_numbers(
         f"ratio {their_seconds / my_seconds:.2f}"
     )
     assert mine["fid"] == pytest.approx(theirs["fid"], rel=1e-3)
-    assert mine["kid"] == pytest.approx(theirs["kid"], rel=1e-4, abs=1e-6)
+    # a difference of kernels that are about 1, which clean-fid sums in float32
+    assert mine["kid"] == pytest.approx(theirs["kid"], rel=1e-4, abs=1e-5)
     for name in ("precision", "recall", "density", "coverage"):
         assert mine[name] == pytest.approx(theirs[name], abs=1.5 / COUNT)
     assert mine["clip"] == pytest.approx(theirs["clip"], abs=0.05)
