@@ -66,7 +66,7 @@ def teacher_plan(scale: float = 1.0) -> Plan:
     return Plan(
         shape=TEACHER,
         schedule=_schedule(900, scale),
-        documents=TEACHER_DOCUMENTS,
+        documents=_documents(TEACHER_DOCUMENTS, scale),
         data_seed=TEACHER_DATA_SEED,
         wrong_share=0.0,
     )
@@ -77,7 +77,7 @@ def student_plan(seed: int, scale: float = 1.0) -> Plan:
     return Plan(
         shape=STUDENT,
         schedule=_schedule(700, scale),
-        documents=STUDENT_DOCUMENTS,
+        documents=_documents(STUDENT_DOCUMENTS, scale),
         data_seed=student_data_seed(seed),
         wrong_share=0.3,
     )
@@ -85,6 +85,13 @@ def student_plan(seed: int, scale: float = 1.0) -> Plan:
 
 def _schedule(steps: int, scale: float) -> Schedule:
     return Schedule(steps=max(2, round(steps * scale)), recital_steps=round(60 * scale))
+
+
+def _documents(sizes: dict[Kind, int], scale: float) -> dict[Kind, int]:
+    """Return how many documents of each kind; a trial does not wait for those that it never reads."""
+    if scale >= 1:
+        return sizes
+    return {kind: max(2 * BATCH_ROWS[kind], round(size * scale)) for kind, size in sizes.items()}
 
 
 def sources(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> Sources:
@@ -172,7 +179,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SUITE / "data", help="folder of the test data")
     parser.add_argument("--seed", type=int, default=1, help="seed of the students")
     parser.add_argument("--teacher", type=Path, help="reuse this teacher and its tokenizer")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the steps, for a trial")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="share of the steps and documents, for a trial"
+    )
     parser.add_argument("--threads", type=int, default=2, help="cores to use")
     options = parser.parse_args()
 
