@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.floating]
+S = TypeVar("S", bound=np.generic)
 
 _STRIP = 1 << 24  # numbers held at once, 128 MiB
 _COLUMNS = 2048
@@ -22,6 +24,13 @@ def feature_rows(features: ArrayLike, name: str, fewest: int = 1) -> Rows:
     if not np.issubdtype(rows.dtype, np.floating):
         rows = rows.astype(np.float64)
     return rows
+
+
+def in_chunks(rows: NDArray[S], at_once: int = 4096) -> Iterator[tuple[slice, NDArray[S]]]:
+    """Slices of ``rows`` with what they hold, so that a mapped array never lies in memory whole."""
+    for start in range(0, len(rows), at_once):
+        part = slice(start, start + at_once)
+        yield part, rows[part]
 
 
 def same_width(first: Rows, second: Rows) -> None:

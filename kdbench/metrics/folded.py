@@ -137,14 +137,8 @@ class Folded:
         )
 
     def _check(self, other: Folded) -> None:
-        shapes = (
-            (self.without.size, self.reference.size),
-            (
-                other.without.size,
-                other.reference.size,
-            ),
-        )
-        if self.n != other.n or shapes[0] != shapes[1]:
+        ours, theirs = ((one.n, one.without.size, one.reference.size) for one in (self, other))
+        if ours != theirs:
             raise ValueError(f"{other.n} and {self.n} images can't be paired")
         if (self.line is None) != (other.line is None):
             raise ValueError("an extrapolated value and a plain one have no difference")

@@ -18,14 +18,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kdbench.metrics.blocks import Rows, feature_rows
+from kdbench.metrics.blocks import Rows, feature_rows, in_chunks
 from kdbench.metrics.folded import Folded
 from kdbench.metrics.moments import Moments
 from kdbench.stats.line import Line
 
 Floats = NDArray[np.float64]
 
-_AT_ONCE = 4096
 FEWEST = 50
 """Fewest samples of which a Frechet distance is told at all."""
 
@@ -172,8 +171,8 @@ def _of_draw(
     if draw.size <= samples.shape[1]:
         return frechet_from_features(samples[draw], mu, covariance, root)
     moments = Moments(samples.shape[1])
-    for start in range(0, draw.size, _AT_ONCE):
-        moments.add(samples[draw[start : start + _AT_ONCE]])
+    for _, part in in_chunks(draw):
+        moments.add(samples[part])
     return frechet_distance(moments.mean, moments.covariance, mu, covariance, root)
 
 

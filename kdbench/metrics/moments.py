@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from kdbench.metrics.blocks import in_chunks
 
-_AT_ONCE = 4096
+Floats = NDArray[np.float64]
 
 
 class Moments:
@@ -80,8 +80,8 @@ class Moments:
         rows = np.asarray(features)
         if rows.ndim != 2 or rows.shape[1] != self.dimension:
             raise ValueError(f"features are (N, {self.dimension}), got shape {rows.shape}")
-        for start in range(0, len(rows), _AT_ONCE):
-            self._take(rows[start : start + _AT_ONCE].astype(np.float64, copy=False))
+        for _, part in in_chunks(rows):
+            self._take(part.astype(np.float64, copy=False))
 
     def without(self, part: Moments) -> Moments:
         """The moments of the rows that are not in ``part``, which must be among these."""

@@ -70,15 +70,18 @@ class PlannedCell:
     """Of a cell on a pair, what it says of each model by itself."""
 
     @property
+    def task(self) -> type[Task]:
+        found: type[Task] = registry.tasks.get(self.spec.task)
+        return found
+
+    @property
     def executes_code(self) -> bool:
-        task: type[Task] = registry.tasks.get(self.spec.task)
-        return task.executes_code
+        return self.task.executes_code
 
     @property
     def loads(self) -> tuple[str, ...]:
         """Models that measuring takes."""
-        task: type[Task] = registry.tasks.get(self.spec.task)
-        if issubclass(task, PairTask) and not task.needs_teacher:
+        if issubclass(self.task, PairTask) and not self.task.needs_teacher:
             return (self.subject.student,)
         return self.subject.models
 
@@ -94,8 +97,7 @@ class PlannedCell:
     @property
     def foretells(self) -> bool:
         """Whether its task can say beforehand how long it takes."""
-        task: type[Task] = registry.tasks.get(self.spec.task)
-        return self.timing and task.predict is not Task.predict
+        return self.timing and self.task.predict is not Task.predict
 
     @property
     def protocol_id(self) -> str:

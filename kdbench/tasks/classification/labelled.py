@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -77,13 +77,6 @@ def labelled(data: str, folder: Path, columns: HubColumns) -> Labelled:
     return FolderImages(path)
 
 
-def _hashed(entries: Sequence[Entry]) -> str:
-    whole = sha256()
-    for one in entries:
-        whole.update(f"{one.name}\n{one.label}\n{one.digest}\n".encode())
-    return whole.hexdigest()
-
-
 class _OnDisk(ABC):
     """A set at `path`, which is there and needs no fetching."""
 
@@ -97,7 +90,10 @@ class _OnDisk(ABC):
         return None
 
     def fingerprint(self) -> str:
-        return _hashed(self.entries())
+        whole = sha256()
+        for one in self.entries():
+            whole.update(f"{one.name}\n{one.label}\n{one.digest}\n".encode())
+        return whole.hexdigest()
 
     def entries(self) -> Sequence[Entry]:
         return self._entries
@@ -282,7 +278,7 @@ class HubImages:
         return sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
     def entries(self) -> Sequence[Entry]:
-        return list(self._listed())
+        return self._entries
 
     def read(self, places: Sequence[int]) -> list[Image]:
         from kdbench.models.image_files import decoded
@@ -342,10 +338,13 @@ class HubImages:
                 )
         return table.cast_column(own.image, EncodedImage(decode=False))
 
-    def _listed(self) -> Iterator[Entry]:
+    @cached_property
+    def _entries(self) -> list[Entry]:
         whole = self.fingerprint()
-        for place, label in enumerate(self._table[self.columns.label]):
-            yield Entry(f"{self.columns.split}[{place}]", label, f"{whole}:{place}")
+        return [
+            Entry(f"{self.columns.split}[{place}]", label, f"{whole}:{place}")
+            for place, label in enumerate(self._table[self.columns.label])
+        ]
 
 
 def _in_colour(image: NDArray[np.uint8]) -> Image:

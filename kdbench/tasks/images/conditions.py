@@ -155,6 +155,11 @@ class Conditions:
         return path
 
 
+def places_of(index: int, each: int) -> range:
+    """Where the `each` images of an item lie among all of its task."""
+    return range(index * each, (index + 1) * each)
+
+
 def described(item: Item) -> Any:
     """The condition as a sample shows it."""
     prompt, label, _ = item.payload

@@ -12,7 +12,7 @@ from kdbench.models.protocols import GENERATE_IMAGES
 from kdbench.registry import task
 from kdbench.results.sample import Sample
 from kdbench.tasks.images import gallery
-from kdbench.tasks.images.conditions import ConditionParams, Conditions, described
+from kdbench.tasks.images.conditions import ConditionParams, Conditions, described, places_of
 from kdbench.tasks.task import Context, Item, Metric, ModelTask
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class DrawnImages(ModelTask):
         assert context.artifacts is not None
         images = model.generate_images(self._conditions.requests(items, context))
         each = self.params.per_prompt
-        places = [place for item in items for place in _places(item.index, each)]
+        places = [place for item in items for place in places_of(item.index, each)]
         gallery.spill(context.artifacts, places, images)
         steps = {} if model.steps is None else {"steps": model.steps}
         return [
@@ -94,7 +94,7 @@ def drawn(folder: Path, sample: Sample) -> list[Image]:
     """
     digests = sample.extra["images"]
     try:
-        found = gallery.spilled(folder, _places(sample.index, len(digests)))
+        found = gallery.spilled(folder, places_of(sample.index, len(digests)))
     except ModelError as error:
         raise TaskError(f"{error}, or {_again(folder)}") from error
     if [gallery.digest(image) for image in found] != digests:
@@ -102,10 +102,6 @@ def drawn(folder: Path, sample: Sample) -> list[Image]:
             f"{folder}: images of {sample.id} are not those that were drawn; {_again(folder)}"
         )
     return found
-
-
-def _places(index: int, each: int) -> range:
-    return range(index * each, (index + 1) * each)
 
 
 def _again(folder: Path) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,13 +72,6 @@ class FeatureStore:
         if not self._marks.is_file():
             return []
         return np.flatnonzero(np.fromfile(self._marks, dtype=np.uint8)).tolist()
-
-
-def in_chunks(features: Features, rows: int = 4096) -> Iterator[tuple[slice, Features]]:
-    """Slices of a mapped array, so that it never lies in memory whole."""
-    for start in range(0, len(features), rows):
-        part = slice(start, start + rows)
-        yield part, features[part]
 
 
 def _open(path: Path):  # type: ignore[no-untyped-def]

@@ -18,7 +18,7 @@ from kdbench.models.protocols import GENERATE_IMAGES
 from kdbench.registry import task
 from kdbench.results.sample import Sample
 from kdbench.tasks.images import gallery
-from kdbench.tasks.images.conditions import ConditionParams, Conditions, described
+from kdbench.tasks.images.conditions import ConditionParams, Conditions, described, places_of
 from kdbench.tasks.images.metrics import KINDS, Asked, parsed
 from kdbench.tasks.images.references import References
 from kdbench.tasks.task import Context, Item, Metric, ModelTask, Summary
@@ -167,7 +167,9 @@ class Images(ModelTask):
         from kdbench.tasks.images.set_scores import FeatureSet, score
 
         assert context.artifacts is not None
-        places = [place for sample in samples for place in self._places(sample.index)]
+        places = [
+            place for sample in samples for place in places_of(sample.index, self.params.per_prompt)
+        ]
         clusters = [sample.cluster for sample in samples for _ in range(self.params.per_prompt)]
         labels = self.folds(samples)
         found: dict[str, Summary] = {}
@@ -294,17 +296,15 @@ class Images(ModelTask):
                 ):
                     reference.rows()
 
-    def _places(self, index: int) -> range:
-        each = self.params.per_prompt
-        return range(index * each, (index + 1) * each)
-
     def _keep(
         self, folder: Path, items: Sequence[Item], images: Sequence[Image], seen: Seen
     ) -> None:
         """What samples have no room for, on the disk before they are."""
         from kdbench.tasks.images.feature_store import FeatureStore
 
-        places = [place for item in items for place in self._places(item.index)]
+        places = [
+            place for item in items for place in places_of(item.index, self.params.per_prompt)
+        ]
         if self.params.spill:
             gallery.spill(folder, places, images)
         for name in self._whole:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdbench.metrics.blocks import in_chunks
 from kdbench.metrics.folded import Folded
-from kdbench.tasks.images.feature_store import Features, in_chunks
+from kdbench.tasks.images.feature_store import Features
 from kdbench.tasks.images.metrics import Asked
 from kdbench.tasks.task import Summary
 
